@@ -1,0 +1,75 @@
+# Two commands matter: `make up` runs the stock assistant, `make test` proves it.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+
+# pip brings root certificates of its own; where this machine trusts further ones (an intercepting proxy's, say),
+# they are in the system's bundle.
+SYSTEM_ROOTS := $(wildcard /etc/ssl/certs/ca-certificates.crt)
+ifneq ($(SYSTEM_ROOTS),)
+export PIP_CERT ?= $(SYSTEM_ROOTS)
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Twice quiet: a warning about an index that has a package not is no news, an error is.
+PIP_INSTALL := $(BIN)/pip install --quiet --quiet
+
+help:  ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: .venv/.cli  ## Make this machine ready and bring the stack up
+	@$(BIN)/stockhelper setup --yes
+	@$(BIN)/stockhelper up
+
+down: .venv/.cli  ## Take the stack down; the data stays
+	@$(BIN)/stockhelper down
+
+test: .venv/.dev  ## Run every test, on a real engine, PostgreSQL and docker compose
+	@$(BIN)/python -m tests.prepare
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: .venv/.dev  ## Lint and type-check
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock: .venv/.dev  ## Lock all Python requirements anew: hash-pinned, without any index's address
+	@$(PIP_INSTALL) uv
+	@$(LOCK) --python-version 3.11 pyproject.toml --group build -o requirements.txt
+	@$(LOCK) --python-version 3.11 pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) --python-version 3.13 --group pyproject.toml:image -o docker/app/requirements.txt
+	@$(LOCK) --python-version 3.13 docker/app/requirements-build.in -o docker/app/requirements-build.txt
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+# --- the virtual environment; a stamp says which requirements are in it
+.venv/.cli: requirements.txt pyproject.toml | .venv/bin/pip
+	@echo "installing stockhelper into .venv ..."
+	@test -e .venv/.dev || $(PIP_INSTALL) --require-hashes -r requirements.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements-dev.txt pyproject.toml | .venv/bin/pip
+	@echo "installing stockhelper and what its tests need into .venv ..."
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@ .venv/.cli
+
+# Debian and Ubuntu ship Python without venv; as root it is installed, else named.
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: Python 3.11 or newer is needed" >&2; \
+	  echo "  why:  $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)" >&2; \
+	  echo "  next: make up PYTHON=/path/to/python3.11" >&2; exit 4; }
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 || { \
+	  rm -rf .venv; \
+	  package=python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $$package ..."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$package >/dev/null \
+	    && $(PYTHON) -m venv .venv; \
+	  else \
+	    echo "error: Python's venv module is missing" >&2; \
+	    echo "  next: sudo apt-get install $$package" >&2; exit 4; \
+	  fi; }
+
+.PHONY: help up down test check lock
