@@ -1,0 +1,68 @@
+# shellcheck shell=sh
+# What both recipes share: `bootstrap SUITE OPTION…` writes the tar of a root file system to stdout.
+#
+# Sourced, not run. $here is the folder of this file. Needs mmdebstrap and Debian's archive keyring; as root, or as
+# anyone where user namespaces are allowed (mmdebstrap finds out which by itself).
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# Print this machine's own Debian mirrors as apt lines for the release $1, nothing where it has none (Ubuntu):
+# mmdebstrap then falls back to the public mirrors.
+machine_sources() {
+    codename=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || return 0
+    # One line for each index that apt would fetch, whatever format its sources are written in.
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' | sort -u |
+        while read -r uri release component; do
+            [ "$component" = main ] || continue
+            case $release in
+                "$codename" | "$codename-updates" | "$codename-security")
+                    echo "deb [signed-by=$keyring] $uri $1${release#"$codename"} main" ;;
+            esac
+        done
+}
+
+# Print this machine's own ways to reach a mirror (proxies, certificates, clock tolerance), one apt option a line:
+# mmdebstrap's apt reads only the configuration inside the new root.
+machine_apt_options() {
+    apt-config dump | grep -E '^Acquire::(https?::|Retries |Check-Valid-Until |Check-Date |ForceIPv)' |
+        grep -vE '^[^ ]+ "";$' || :
+    for file in /etc/apt/auth.conf; do
+        if [ -r "$file" ]; then echo "Dir::Etc::netrc \"$file\";"; fi
+    done
+    echo 'Dir::Etc::netrcparts "/etc/apt/auth.conf.d/";'
+}
+
+bootstrap() {
+    suite=$1
+    shift
+    # The positional parameters are the one list that a POSIX shell has.
+    while read -r option; do
+        set -- "$@" --aptopt="$option"
+    done <<LIST
+$(machine_apt_options)
+LIST
+    set -- "$@" "$suite" -
+    while read -r line; do
+        [ -z "$line" ] || set -- "$@" "$line"
+    done <<LIST
+$(machine_sources "$suite")
+LIST
+    # Excluded for good, also for what is installed later: nobody reads manuals in a container.
+    exec mmdebstrap --variant=minbase --format=tar --keyring="$keyring" \
+        --aptopt='APT::Install-Recommends "false"' \
+        --aptopt='Acquire::Languages "none"' \
+        --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/info/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/i18n/*' \
+        --dpkgopt='path-exclude=/usr/share/lintian/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+        --customize-hook="$here/finish.sh \"\$1\"" \
+        "$@"
+}
