@@ -1,0 +1,263 @@
+"""What a person sees: the only module that turns facts into text, and the only one that imports rich.
+
+Progress and messages go to stderr, results to stdout. On a terminal progress is a live view, one row a resource; in a
+pipe or in CI one line for each thing done; with `--json` there is none, and stdout gets exactly one object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.events import Emit, Event, Phase, Warned
+
+if TYPE_CHECKING:
+    import rich.console
+    import rich.text
+
+#: The version of the object that `--json` prints.
+SCHEMA: Final = 1
+
+_PAST: Final = {
+    "build": "built",
+    "connect": "connected",
+    "create": "created",
+    "import": "imported",
+    "install": "installed",
+    "pull": "pulled",
+    "remove": "removed",
+    "rename": "renamed",
+    "start": "started",
+    "stop": "stopped",
+    "wait": "ready",
+    "write": "written",
+}
+#: Cyan, yellow, green, magenta, blue, and their bright forms: all can be read on light and dark.
+_TINTS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+_PRESENT: Final = {"stop": "stopping", "wait": "waiting"}
+#: Verbs whose beginning is worth a line in a pipe: they take long enough to make one wonder.
+_LONG: Final = frozenset({"build", "import", "install", "pull"})
+
+
+@dataclass(slots=True)
+class Console:
+    """One command's output. `json` and `quiet` are the global options, `color` is whether colour may be used."""
+
+    json: bool = False
+    quiet: bool = False
+    color: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+    # --- results
+    def succeed(
+        self, command: str, result: Mapping[str, Any], render: Callable[[Callable[..., None]], None], *, ok: bool = True
+    ) -> None:
+        """Show a result: as `--json`'s object, else by `render`, which is given a function that prints to stdout."""
+        if self.json:
+            self._print_json(command, ok=ok, result=result, error=None)
+        else:
+            render(self._rich(stderr=False).print)
+
+    def fail(self, command: str, error: StockhelperError) -> None:
+        """Show a failure: what failed, the lines that show it, why, and what to type next."""
+        if self.json:
+            self._print_json(
+                command,
+                ok=False,
+                result=None,
+                error={
+                    "code": error.code,
+                    "message": error.message,
+                    "cause": error.cause,
+                    "details": list(error.details),
+                    "next": list(error.next),
+                },
+            )
+            return
+        console = self._rich(stderr=True)
+        console.print(_text(("error: ", "bold red"), (error.message, "bold")))
+        for line in error.details:
+            console.print(_text(("  | ", "dim"), line))
+        if error.cause:
+            console.print(_text(("  why:  ", "dim"), error.cause))
+        for command_line in error.next:
+            console.print(_text(("  next: ", "dim"), (command_line, "cyan")))
+
+    def _print_json(
+        self, command: str, *, ok: bool, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None
+    ) -> None:
+        answer = {
+            "schema": SCHEMA,
+            "command": command,
+            "ok": ok,
+            "result": result,
+            "warnings": self.warnings,
+            "error": error,
+        }
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def json_line(self, result: Mapping[str, Any]) -> None:
+        """Print one object of a stream of them, as `logs -f --json` does."""
+        self._print_json("logs", ok=True, result=result, error=None)
+
+    def tint(self, text: str, key: str) -> str:
+        """Return a text in a colour that stays the same for a key, where stdout is a terminal that shows colours."""
+        if not (self.color and sys.stdout.isatty()) or os.environ.get("NO_COLOR"):
+            return text
+        return f"\x1b[{_TINTS[sum(key.encode()) % len(_TINTS)]}m{text}\x1b[0m"
+
+    # --- messages and progress
+    def note(self, *parts: str | tuple[str, str]) -> None:
+        """Print one message to stderr, unless `--quiet` or `--json`."""
+        if not (self.quiet or self.json):
+            self._rich(stderr=True).print(_text(*parts))
+
+    @contextmanager
+    def progress(self) -> Iterator[Emit]:
+        """Show the events that are emitted within: live on a terminal, line by line elsewhere."""
+        if self.quiet or self.json:
+            yield self._collect
+            return
+        console = self._rich(stderr=True)
+        if not (console.is_terminal and not os.environ.get("CI")):
+            yield lambda event: self._line(console, event)
+            return
+        view = _LiveView(console, self._collect)
+        with view.shown():
+            yield view.emit
+
+    def _collect(self, event: Event | Warned) -> None:
+        if isinstance(event, Warned):
+            self.warnings.append(event.message)
+            if not (self.json or self.quiet):
+                self._rich(stderr=True).print(_warning(event))
+
+    def _line(self, console: rich.console.Console, event: Event | Warned) -> None:
+        if isinstance(event, Warned):
+            self._collect(event)
+        elif event.phase is Phase.BEGIN and event.verb in _LONG:
+            cause = f" ({event.detail})" if event.detail else ""
+            console.print(_text(f"{event.verb} {event.resource}{cause} ..."))
+        elif event.phase is Phase.DONE:
+            console.print(_text(f"{event.resource} {_PAST.get(event.verb, event.verb)}", _seconds(event)))
+        elif event.phase is Phase.FAILED:
+            console.print(_text(f"{event.resource}: could not {event.verb}", _seconds(event)))
+
+    def _rich(self, *, stderr: bool) -> rich.console.Console:
+        import rich.console
+
+        # Wide, where nobody's screen bounds it: a line in a log is for searching, not for looking at.
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() else 200
+        return rich.console.Console(
+            stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=width, no_color=not self.color or None
+        )
+
+
+def _seconds(event: Event) -> tuple[str, str]:
+    return (f"  {event.seconds:.1f} s" if event.seconds is not None else "", "dim")
+
+
+def _warning(event: Warned) -> rich.text.Text:
+    return _text(("warning: ", "yellow"), event.message)
+
+
+def _text(*parts: str | tuple[str, str]) -> rich.text.Text:
+    """Join plain and styled parts; nothing in them is read as markup."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
+
+
+class _LiveView:
+    """One row a resource: a mark, its name, what was done last, and how long it took."""
+
+    def __init__(self, console: rich.console.Console, collect: Callable[[Event | Warned], None]) -> None:
+        from rich.live import Live
+
+        self._collect = collect
+        self._rows: dict[str, Event] = {}
+        self._lock = Lock()
+        self._unicode = console.encoding.lower().startswith("utf")
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=12, get_renderable=self._render, transient=False)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the view on the screen."""
+        with self._live:
+            yield
+
+    def emit(self, event: Event | Warned) -> None:
+        """Take in a fact; called from any thread."""
+        if isinstance(event, Warned):
+            self._collect(event)
+            return
+        with self._lock:
+            self._rows[event.resource] = event
+
+    def _render(self) -> Any:
+        from rich.console import Group
+        from rich.spinner import Spinner
+        from rich.table import Table
+
+        with self._lock:
+            rows = list(self._rows.items())
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="ellipsis", no_wrap=True)
+        table.add_column(overflow="ellipsis", no_wrap=True, style="dim")
+        done, failed = ("✓", "✗") if self._unicode else ("+", "x")
+        # As many rows as the screen holds; what is under way is never the part that is cut.
+        room = max(self._console.size.height - 2, 1)
+        if len(rows) > room:
+            rows.sort(key=lambda row: row[1].phase in (Phase.BEGIN, Phase.PROGRESS))
+            rows = rows[-room:]
+        for resource, event in rows:
+            match event.phase:
+                case Phase.DONE:
+                    state = f"{_PAST.get(event.verb, event.verb)}  {event.seconds or 0:.1f} s"
+                    table.add_row(_text((done, "green")), resource, state)
+                case Phase.FAILED:
+                    table.add_row(_text((failed, "red")), resource, f"could not {event.verb}")
+                case _:
+                    spinner = self._spinner(resource, Spinner)
+                    table.add_row(spinner, resource, _under_way(event))
+        return Group(table)
+
+    def _spinner(self, resource: str, spinner: Callable[[str], Any]) -> Any:
+        """Return the resource's spinner; one object for its life, or it would not turn."""
+        if not hasattr(self, "_spinners"):
+            self._spinners: dict[str, Any] = {}
+        return self._spinners.setdefault(resource, spinner("dots" if self._unicode else "line"))
+
+
+def _under_way(event: Event) -> str:
+    if event.current is not None and event.total:
+        return f"{event.verb}  {event.current / 1e6:.0f} of {event.total / 1e6:.0f} MB"
+    return event.detail if event.phase is Phase.PROGRESS else _PRESENT.get(event.verb, event.verb)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """Return a borderless table to print, its columns as wide as what is in them."""
+    from rich.table import Table
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in headers:
+        grid.add_column(header, overflow="fold")
+    for row in rows:
+        grid.add_row(*(_text(cell) for cell in row))
+    return grid
+
+
+def paint(*parts: str | tuple[str, str]) -> Any:
+    """Return a line to print, of plain parts and parts with a style."""
+    return _text(*parts)

@@ -1,0 +1,1 @@
+"""Observed state -> plan -> done: how a stack is brought to what its files say."""

@@ -1,0 +1,207 @@
+"""Readiness: asking the real thing every few hundredths of a second, never waiting for a health interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Event as Flag
+from typing import TYPE_CHECKING, Final, Protocol
+
+from stockhelper_cli.converge.plan import Condition
+from stockhelper_cli.converge.reconcile import ROLE_APP, ROLE_DATABASE, ROLE_MIGRATE
+from stockhelper_cli.database.psql import Credentials, NotAnswering, QueryFailed, query
+from stockhelper_cli.errors import Conflict, EngineError, NotFound, StockhelperError
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Service
+    from stockhelper_cli.engine.protocol import Container, Engine
+
+#: Seconds between two questions.
+POLL_SECONDS: Final = 0.025
+#: How many of its last log lines a failed container's error carries.
+LOG_LINES: Final = 50
+#: Where the service says whether it is healthy; one half of the contract with `stockhelper_app`.
+HEALTH_PATH: Final = "/api/v1/health"
+#: A container without a health check counts as started when it has run for this long (seconds).
+STEADY_SECONDS: Final = 1.0
+_PROBE_SECONDS: Final = 5.0
+
+
+class Cancelled(Exception):
+    """The wait was given up because something else failed or the user interrupted."""
+
+
+class Probe(Protocol):
+    """Asks one container whether it is ready."""
+
+    def __call__(self, container: Container) -> str:
+        """Return "" if it is ready, else one line on what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseProbe:
+    """Ready when the owner, with the password, is answered a query on the database over TCP."""
+
+    engine: Engine
+    credentials: Credentials
+
+    def __call__(self, container: Container) -> str:
+        """Return "" or what psql said. Raises `StockhelperError` where waiting cannot help."""
+        try:
+            query(self.engine, container.id, self.credentials, "SELECT 1")
+        except (NotAnswering, QueryFailed) as error:
+            return str(error)
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProbe:
+    """Ready when the health path answers 200 on the port where the container's `target` ("8000/tcp") is published."""
+
+    target: str
+
+    def __call__(self, container: Container) -> str:
+        """Return "" or the answer's status, or why there was none."""
+        import httpx
+
+        for published in container.ports:
+            if published.container == self.target:
+                host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(published.host_ip, published.host_ip)
+                url = httpx.URL(scheme="http", host=host, port=published.host_port, path=HEALTH_PATH)
+                try:
+                    # trust_env: a proxy of the environment is not on the way to our own container.
+                    answer = httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False)
+                except httpx.TransportError as error:
+                    return f"{url}: {error or type(error).__name__}"
+                return "" if answer.is_success else f"{url} answers {answer.status_code}"
+        return f"port {self.target} is not published"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthcheckProbe:
+    """Ready when the command of the health check succeeds inside the container."""
+
+    engine: Engine
+    command: tuple[str, ...]
+
+    def __call__(self, container: Container) -> str:
+        """Return "" or the last line that the check printed."""
+        result = self.engine.exec(container.id, self.command)
+        if result.exit_code == 0:
+            return ""
+        lines = (result.stdout + result.stderr).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"the health check exits with {result.exit_code}"
+
+
+class SteadyProbe:
+    """For a container without a health check: ready when it has run for a moment."""
+
+    def __call__(self, container: Container) -> str:
+        """Return "" or that it has only just started."""
+        started = container.started_at
+        if started is not None and (datetime.now(UTC) - started).total_seconds() >= STEADY_SECONDS:
+            return ""
+        return "only just started"
+
+
+def probe_for(service: Service, engine: Engine, *, local: bool) -> Probe:
+    """Return how to ask a service; `local` is whether the engine's published ports are this machine's."""
+    if service.role == ROLE_DATABASE:
+        return DatabaseProbe(engine, Credentials.of(service.environment))
+    targets = [f"{port.target}/tcp" for port in service.ports if port.protocol == "tcp"]
+    if service.role == ROLE_APP and local and targets:
+        return HttpProbe(targets[0])
+    command = check_command(service)
+    return HealthcheckProbe(engine, command) if command else SteadyProbe()
+
+
+def check_command(service: Service) -> tuple[str, ...]:
+    """Return the health check of a compose file as a command, empty where there is none (Compose spec, healthcheck)."""
+    if service.healthcheck is None or service.healthcheck.disabled:
+        return ()
+    match service.healthcheck.test:
+        case ("CMD", *command):
+            return tuple(command)
+        case ("CMD-SHELL", script):
+            return ("/bin/sh", "-c", script)
+        case _:
+            return ()
+
+
+def wait_ready(
+    engine: Engine,
+    service: Service,
+    container_name: str,
+    condition: Condition,
+    probe: Probe,
+    *,
+    timeout: float,
+    cancelled: Flag,
+) -> None:
+    """Return when a service's container meets a condition.
+
+    `timeout` is in seconds and does not count for a one-shot's end: its work may take as long as it takes. Raises
+    `StockhelperError`, with the last log lines: service.exited or migration.failed as soon as the container is seen
+    to have ended, service.unhealthy when the time is over; `Cancelled` when the flag is set.
+    """
+    deadline = time.monotonic() + timeout
+    missing = ""
+    restarts: int | None = None
+    while True:
+        container = engine.container(container_name)
+        restarts = container.restart_count if restarts is None else restarts
+        if condition is Condition.COMPLETED:
+            if container.status == "exited" and container.exit_code == 0:
+                return
+        elif container.running:
+            try:
+                missing = probe(container)
+            except (Conflict, NotFound):
+                missing = "it stopped while it was asked"
+            except EngineError as error:
+                if error.code == "engine.lost":
+                    raise
+                missing = error.cause
+            if not missing:
+                return
+        if container.status in ("exited", "dead", "restarting") or container.restart_count > restarts:
+            raise _ended(engine, service, container)
+        if condition is not Condition.COMPLETED and time.monotonic() >= deadline:
+            raise StockhelperError(
+                "service.unhealthy",
+                f"{service.name} did not get healthy within {timeout:g} s",
+                cause=missing or f"its container is {container.status}",
+                details=_log(engine, container),
+                next=[f"stockhelper logs {service.name}", "stockhelper doctor"],
+            )
+        if cancelled.wait(POLL_SECONDS):
+            raise Cancelled
+
+
+def _ended(engine: Engine, service: Service, container: Container) -> StockhelperError:
+    how = f"exit code {container.exit_code}"
+    if container.oom_killed:
+        how = f"out of memory ({how}): raise its memory limit"
+    elif container.exit_code == 137:
+        how += ": killed"
+    if service.role == ROLE_MIGRATE:
+        return StockhelperError(
+            "migration.failed",
+            "the migration failed; nothing was downgraded, and what ran before still runs",
+            cause=how,
+            details=_log(engine, container),
+            next=["stockhelper logs migrate", "stockhelper migrate"],
+        )
+    return StockhelperError(
+        "service.exited",
+        f"{service.name} exited before it was ready",
+        cause=container.error or how,
+        details=_log(engine, container),
+        next=[f"stockhelper logs {service.name}"],
+    )
+
+
+def _log(engine: Engine, container: Container) -> Sequence[str]:
+    return engine.logs(container.id, tail=LOG_LINES)

@@ -1,0 +1,100 @@
+"""What is there: one snapshot of everything that reconciling a project needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from stockhelper_cli import labels
+from stockhelper_cli.engine.protocol import Container, Engine, Image, Network, Volume
+from stockhelper_cli.errors import NotFound
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedState:
+    """The engine's side of a project at one moment.
+
+    `containers` are the project's by label, stopped ones and one-offs too. `networks` and `volumes` are those that
+    exist under a name the project wants, whoever made them; `images` those that its services name. `strangers` hold
+    a container name that the project wants without being its own. `revisions` are the migration revisions that
+    the database is at: None where they could not be asked for, empty for a database never migrated.
+    """
+
+    api_version: tuple[int, int]
+    local: bool = True
+    containers: tuple[Container, ...] = ()
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
+    images: Mapping[str, Image] = field(default_factory=dict)
+    strangers: Mapping[str, Container] = field(default_factory=dict)
+    revisions: frozenset[str] | None = None
+
+    def of_service(self, service: str) -> list[Container]:
+        """Return a service's own containers (no one-offs), running ones first, then by name."""
+        return sorted(
+            (
+                container
+                for container in self.containers
+                if container.labels.get(labels.SERVICE) == service
+                and container.labels.get(labels.ONEOFF, "False") != "True"
+            ),
+            key=lambda container: (not container.running, container.name),
+        )
+
+
+def project_filter(name: str) -> str:
+    """Return the label filter that selects what belongs to a project."""
+    return f"{labels.PROJECT}={name}"
+
+
+def observe(project: Project, engine: Engine) -> ObservedState:
+    """Return one snapshot of the engine's side of a project; the questions go out side by side.
+
+    Raises `EngineError` when the engine cannot be asked.
+    """
+    from stockhelper_cli.database.revisions import read_revisions
+
+    wanted_containers = {service.container_name for service in project.services.values()}
+    with ThreadPoolExecutor(thread_name_prefix="observe") as pool:
+        info = pool.submit(engine.info)
+        containers = pool.submit(engine.containers, [project_filter(project.name)])
+        networks = {n.name: pool.submit(_or_none, engine.network, n.name) for n in project.networks.values()}
+        volumes = {v.name: pool.submit(_or_none, engine.volume, v.name) for v in project.volumes.values()}
+        images = {
+            reference: pool.submit(engine.image, reference)
+            for reference in {service.image for service in project.services.values()}
+        }
+        own = tuple(containers.result())
+        revisions = pool.submit(read_revisions, project, engine, own)
+        unseen = wanted_containers - {container.name for container in own}
+        strangers = {name: pool.submit(_or_none, engine.container, name) for name in unseen}
+        return ObservedState(
+            api_version=info.result().api_version,
+            local=info.result().local,
+            containers=own,
+            networks=_present(networks),
+            volumes=_present(volumes),
+            images=_present(images),
+            strangers=_present(strangers),
+            revisions=revisions.result(),
+        )
+
+
+def _or_none(ask: Callable[[str], T], name: str) -> T | None:
+    try:
+        return ask(name)
+    except NotFound:
+        return None
+
+
+def _present(questions: Mapping[str, Future[T | None]]) -> Mapping[str, T]:
+    """Wait for the answers and leave out what is not there."""
+    return {name: answer for name, future in questions.items() if (answer := future.result()) is not None}

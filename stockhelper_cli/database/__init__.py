@@ -1,0 +1,1 @@
+"""The database inside the stack: readiness, roles, migrations."""

@@ -1,0 +1,596 @@
+"""The one module that imports the Docker SDK: the protocol on a real engine, its errors translated to ours."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import docker
+import docker.errors
+import docker.tls
+import docker.utils.build
+import docker.utils.socket
+import requests.exceptions
+import urllib3.exceptions
+
+from stockhelper_cli.engine.protocol import (
+    Attachment,
+    Body,
+    BuildOptions,
+    Container,
+    EngineInfo,
+    ExecResult,
+    Health,
+    Image,
+    LogStream,
+    Mount,
+    Network,
+    Port,
+    Progress,
+    Session,
+    Volume,
+)
+from stockhelper_cli.errors import Conflict, EngineError, NotFound
+
+if TYPE_CHECKING:
+    from docker.types.daemon import CancellableStream
+
+    from stockhelper_cli.engine.endpoints import Endpoint
+
+#: Seconds that an ordinary call may take before the engine counts as lost; builds and pulls have no such limit
+#: between two of their messages, and a stop has the container's own grace period on top.
+CALL_SECONDS: Final = 60
+#: How many calls go to the engine side by side. The SDK keeps as many connections.
+PARALLEL_CALLS: Final = 10
+#: The last lines of a build's failing step that an error carries.
+BUILD_TAIL_LINES: Final = 20
+_CHUNK_BYTES: Final = 1 << 20
+_BUILD_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : ")
+_DEFAULT_STOP_SECONDS: Final = 10
+#: The engine answers 403 here, not 409 as for everything else that is in use.
+_NETWORK_IN_USE: Final = "has active endpoints"
+_PORT_TAKEN: Final = re.compile(r"(port is already allocated|address already in use|ports are not available)")
+
+
+def connect(endpoint: Endpoint) -> DockerEngine:
+    """Return the engine behind an endpoint. Raises `EngineError` if it goes away meanwhile or speaks too old an API."""
+    tls: docker.tls.TLSConfig | bool = False
+    if endpoint.tls is not None:
+        tls = docker.tls.TLSConfig(
+            client_cert=(str(endpoint.tls.cert), str(endpoint.tls.key)) if endpoint.tls.cert else None,
+            ca_cert=str(endpoint.tls.ca) if endpoint.tls.ca else None,
+            verify=endpoint.tls.verify,
+        )
+    with _translated("connect to the engine"):
+        client = docker.APIClient(
+            base_url=endpoint.url,
+            version="auto",
+            timeout=CALL_SECONDS,
+            tls=tls,
+            max_pool_size=PARALLEL_CALLS,
+            use_ssh_client=endpoint.url.startswith("ssh://"),
+        )
+    return DockerEngine(client, local=endpoint.url.startswith(("unix:", "npipe:")))
+
+
+def _let_go(error: docker.errors.APIError) -> None:
+    """Close the connection of a refused streaming call: nobody reads it to its end."""
+    if error.response is not None:
+        error.response.close()
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn the SDK's errors into ours; `what` completes the sentence "could not …"."""
+    try:
+        yield
+    except docker.errors.NotFound as error:
+        _let_go(error)
+        raise NotFound("engine.not_found", f"could not {what}", cause=_explanation(error)) from error
+    except docker.errors.APIError as error:
+        _let_go(error)
+        cause = _explanation(error)
+        if _PORT_TAKEN.search(cause):
+            raise EngineError("port.busy", f"could not {what}", cause=cause) from error
+        if error.status_code == 409 or _NETWORK_IN_USE in cause:
+            raise Conflict("engine.conflict", f"could not {what}", cause=cause) from error
+        raise EngineError("engine.refused", f"could not {what}", cause=cause) from error
+    except docker.errors.InvalidVersion as error:
+        raise EngineError("engine.too_old", f"could not {what}", cause=str(error)) from error
+    except (requests.exceptions.Timeout, TimeoutError) as error:
+        raise EngineError(
+            "engine.timeout",
+            f"could not {what}: the engine does not answer",
+            cause=f"no answer in {CALL_SECONDS} s",
+            next=["stockhelper setup"],
+        ) from error
+    except (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        OSError,
+    ) as error:
+        raise EngineError(
+            "engine.lost",
+            f"could not {what}: the connection to the engine broke",
+            cause=_innermost(error),
+            next=["stockhelper setup"],
+        ) from error
+
+
+def _explanation(error: docker.errors.APIError) -> str:
+    return " ".join(str(error.explanation or error).split())
+
+
+def _innermost(error: BaseException) -> str:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error) or type(error).__name__
+
+
+def _moment(text: str) -> datetime | None:
+    """Read a time of the Engine API, which writes the year 1 for "never"."""
+    return None if not text or text.startswith("0001-") else datetime.fromisoformat(text)
+
+
+def _health(state: Mapping[str, Any]) -> Health | None:
+    health = state.get("Health")
+    if not health or health["Status"] == "none":
+        return None
+    log = health.get("Log") or []
+    return Health(health["Status"], log[-1]["Output"].strip() if log else "")
+
+
+def _ports(settings: Mapping[str, Any]) -> tuple[Port, ...]:
+    return tuple(
+        Port(binding["HostIp"], int(binding["HostPort"]), container)
+        for container, bindings in (settings.get("Ports") or {}).items()
+        for binding in bindings or ()
+    )
+
+
+def _container(raw: Mapping[str, Any]) -> Container:
+    """Read the answer of ContainerInspect."""
+    state, config, settings = raw["State"], raw["Config"], raw["NetworkSettings"]
+    return Container(
+        id=raw["Id"],
+        name=raw["Name"].removeprefix("/"),
+        image=config["Image"],
+        image_id=raw["Image"],
+        status=state["Status"],
+        labels=config.get("Labels") or {},
+        exit_code=state["ExitCode"],
+        oom_killed=state.get("OOMKilled", False),
+        error=state.get("Error", ""),
+        restart_count=raw.get("RestartCount", 0),
+        started_at=_moment(state["StartedAt"]),
+        finished_at=_moment(state["FinishedAt"]),
+        health=_health(state),
+        mounts=tuple(
+            Mount(mount["Type"], mount.get("Source", ""), mount["Destination"], mount.get("Name", ""))
+            for mount in raw.get("Mounts") or ()
+        ),
+        ports=_ports(settings),
+        networks=tuple(
+            Attachment(name, endpoint["NetworkID"], endpoint.get("IPAddress", ""), tuple(endpoint.get("Aliases") or ()))
+            for name, endpoint in (settings.get("Networks") or {}).items()
+        ),
+        settings={**config, "HostConfig": raw["HostConfig"]},
+    )
+
+
+def _split_reference(reference: str) -> tuple[str, str]:
+    """Return an image reference's repository and tag ("latest" where it names none)."""
+    repository, colon, tag = reference.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (reference, "latest")
+
+
+class _FollowedLog:
+    """`LogStream` on the SDK's stream of chunks, which end anywhere."""
+
+    def __init__(self, chunks: CancellableStream[bytes], what: str) -> None:
+        self._chunks = chunks
+        self._what = what
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        try:
+            with _translated(self._what):
+                for chunk in self._chunks:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from lines
+        except EngineError:
+            # Closing it from another thread breaks the read under way: that is how it is meant to end.
+            if not self._closed:
+                raise
+        if rest:
+            yield rest
+
+    def close(self) -> None:
+        self._closed = True
+        self._chunks.close()
+
+
+class _ExecSession:
+    """`Session` on the socket that the SDK hands out."""
+
+    def __init__(self, client: docker.APIClient, identity: str, stream: Any, *, tty: bool) -> None:
+        self._client = client
+        self._identity = identity
+        self._stream = stream
+        #: The SDK hands out a reader; beneath it lies the socket that can be written to.
+        self._socket: socket.socket = getattr(stream, "_sock", stream)
+        self._socket.settimeout(None)
+        self._tty = tty
+
+    def output(self) -> Iterator[tuple[int, bytes]]:
+        try:
+            with _translated("read the command's output"):
+                yield from docker.utils.socket.frames_iter(self._stream, self._tty)
+        finally:
+            self._stream.close()
+            self._socket.close()
+
+    def write(self, data: bytes) -> None:
+        with _translated("give the command input"):
+            self._socket.sendall(data)
+
+    def end_input(self) -> None:
+        with suppress(OSError):  # it has ended, and nobody reads any more
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def resize(self, height: int, width: int) -> None:
+        with _translated("resize the command's terminal"):
+            self._client.exec_resize(self._identity, height, width)
+
+    def exit_code(self) -> int:
+        with _translated("ask for the command's exit code"):
+            code = self._client.exec_inspect(self._identity)["ExitCode"]
+        return -1 if code is None else int(code)
+
+
+class DockerEngine:
+    """The `Engine` protocol on the Docker SDK. Its methods may be called from several threads."""
+
+    def __init__(self, client: docker.APIClient, *, local: bool) -> None:
+        self._client = client
+        self._local = local
+        self._pool = ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="engine")
+
+    def close(self) -> None:
+        """Let go of the connections and threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def info(self) -> EngineInfo:
+        """Return who answers."""
+        with _translated("ask the engine about itself"):
+            info = self._client.info()
+        major, minor = str(self._client.api_version).split(".")
+        return EngineInfo(
+            id=info["ID"],
+            version=info["ServerVersion"],
+            api_version=(int(major), int(minor)),
+            data_root=info["DockerRootDir"],
+            operating_system=info["OperatingSystem"],
+            architecture=info["Architecture"],
+            local=self._local,
+        )
+
+    # --- containers
+    def containers(self, labels: Sequence[str]) -> list[Container]:
+        """Return all containers with these labels, inspected side by side."""
+        with _translated("list the containers"):
+            rows = self._client.containers(all=True, filters={"label": list(labels)})
+        found = self._pool.map(self._container_or_none, [row["Id"] for row in rows])
+        return [container for container in found if container is not None]
+
+    def _container_or_none(self, container: str) -> Container | None:
+        """Return a container, None if it vanished since it was listed."""
+        try:
+            return self.container(container)
+        except NotFound:
+            return None
+
+    def container(self, name_or_id: str) -> Container:
+        """Return one container."""
+        with _translated(f"inspect the container {name_or_id}"):
+            return _container(self._client.inspect_container(name_or_id))
+
+    def create_container(self, name: str, body: Body, platform: str = "") -> str:
+        """Create a container and return its id."""
+        with _translated(f"create the container {name}"):
+            created = self._client.create_container_from_config(body, name, platform or None)
+        return str(created["Id"])
+
+    def start(self, container: str) -> None:
+        """Start a container."""
+        with _translated(f"start the container {container}"):
+            self._client.start(container)
+
+    def stop(self, container: str, timeout: int | None = None) -> None:
+        """Stop a container within `timeout` seconds, or its own stop timeout."""
+        with _translated(f"stop the container {container}"):
+            if timeout is None:
+                # Named, because the SDK bounds a stop whose timeout it does not know at 70 s, and a database
+                # may have two minutes.
+                config = self._client.inspect_container(container)["Config"]
+                timeout = int(config.get("StopTimeout") or _DEFAULT_STOP_SECONDS)
+            self._client.stop(container, timeout=timeout)
+
+    def remove_container(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container."""
+        with _translated(f"remove the container {container}"):
+            self._client.remove_container(container, force=force, v=volumes)
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name."""
+        with _translated(f"rename the container {container} to {name}"):
+            self._client.rename(container, name)
+
+    def logs(
+        self, container: str, *, tail: int | None = None, since: float | None = None, timestamps: bool = False
+    ) -> list[str]:
+        """Return the log's lines."""
+        with _translated(f"read the log of {container}"):
+            raw = self._client.logs(container, tail="all" if tail is None else tail, since=since, timestamps=timestamps)
+        return raw.decode(errors="replace").splitlines()
+
+    def exec(
+        self, container: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None, user: str = ""
+    ) -> ExecResult:
+        """Run a command in a running container to its end."""
+        with _translated(f"run {command[0]} in the container {container}"):
+            created = self._client.exec_create(container, list(command), environment=dict(environment or {}), user=user)
+            stdout, stderr = self._client.exec_start(created["Id"], demux=True)
+            exit_code = self._client.exec_inspect(created["Id"])["ExitCode"]
+        return ExecResult(-1 if exit_code is None else exit_code, stdout or b"", stderr or b"")
+
+    def follow(self, container: str, *, tail: int | None = None, since: float | None = None) -> LogStream:
+        """Return the log's lines as they come."""
+        what = f"follow the log of {container}"
+        with _translated(what):
+            # First, because the SDK leaves the connection of a stream open that the engine refuses.
+            self._client.inspect_container(container)
+            chunks = self._client.logs(
+                container,
+                stream=True,
+                follow=True,
+                timestamps=True,
+                tail="all" if tail is None else tail,
+                since=since,
+            )
+        return _FollowedLog(chunks, what)
+
+    def open(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        tty: bool,
+        stdin: bool,
+        environment: Mapping[str, str] | None = None,
+        user: str = "",
+        working_dir: str = "",
+    ) -> Session:
+        """Start a command in a running container and return its streams."""
+        with _translated(f"run {command[0]} in the container {container}"):
+            created = self._client.exec_create(
+                container,
+                list(command),
+                tty=tty,
+                stdin=stdin,
+                environment=dict(environment or {}),
+                user=user,
+                workdir=working_dir or None,
+            )
+            stream = self._client.exec_start(created["Id"], tty=tty, socket=True)
+        return _ExecSession(self._client, created["Id"], stream, tty=tty)
+
+    # --- networks and volumes
+    def networks(self, labels: Sequence[str]) -> list[Network]:
+        """Return the networks with these labels."""
+        with _translated("list the networks"):
+            rows = self._client.networks(filters={"label": list(labels)})
+        return [Network(row["Id"], row["Name"], row.get("Labels") or {}) for row in rows]
+
+    def network(self, name: str) -> Network:
+        """Return the network of this name; an id does not count as one."""
+        with _translated(f"inspect the network {name}"):
+            raw = self._client.inspect_network(name)
+        if raw["Name"] != name:
+            raise NotFound("engine.not_found", f"could not inspect the network {name}", cause="no such network")
+        return Network(raw["Id"], raw["Name"], raw.get("Labels") or {})
+
+    def create_network(self, name: str, body: Body) -> str:
+        """Create a network and return its id."""
+        with _translated(f"create the network {name}"):
+            created = self._client.create_network(
+                name,
+                driver=body.get("Driver"),
+                options=body.get("Options"),
+                ipam=body.get("IPAM"),
+                check_duplicate=True,
+                internal=body.get("Internal", False),
+                labels=body.get("Labels"),
+                enable_ipv6=body.get("EnableIPv6", False),
+                attachable=body.get("Attachable"),
+            )
+        return str(created["Id"])
+
+    def remove_network(self, network: str) -> None:
+        """Remove a network."""
+        with _translated(f"remove the network {network}"):
+            self._client.remove_network(network)
+
+    def connect(self, network: str, container: str, endpoint: Body) -> None:
+        """Put a container into a network."""
+        ipam = endpoint.get("IPAMConfig") or {}
+        with _translated(f"connect {container} to the network {network}"):
+            self._client.connect_container_to_network(
+                container,
+                network,
+                aliases=endpoint.get("Aliases"),
+                ipv4_address=ipam.get("IPv4Address"),
+                ipv6_address=ipam.get("IPv6Address"),
+                link_local_ips=ipam.get("LinkLocalIPs"),
+                driver_opt=endpoint.get("DriverOpts"),
+                mac_address=endpoint.get("MacAddress"),
+            )
+
+    def disconnect(self, network: str, container: str) -> None:
+        """Take a container out of a network."""
+        with _translated(f"disconnect {container} from the network {network}"):
+            self._client.disconnect_container_from_network(container, network)
+
+    def volumes(self, labels: Sequence[str]) -> list[Volume]:
+        """Return the volumes with these labels."""
+        with _translated("list the volumes"):
+            rows = self._client.volumes(filters={"label": list(labels)})["Volumes"] or []
+        return [Volume(row["Name"], row.get("Labels") or {}) for row in rows]
+
+    def volume(self, name: str) -> Volume:
+        """Return one volume."""
+        with _translated(f"inspect the volume {name}"):
+            raw = self._client.inspect_volume(name)
+        return Volume(raw["Name"], raw.get("Labels") or {})
+
+    def create_volume(self, name: str, body: Body) -> None:
+        """Create a volume."""
+        with _translated(f"create the volume {name}"):
+            self._client.create_volume(name, body.get("Driver"), body.get("DriverOpts"), body.get("Labels"))
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume."""
+        with _translated(f"remove the volume {name}"):
+            self._client.remove_volume(name)
+
+    # --- images
+    def image(self, reference: str) -> Image | None:
+        """Return the image of this name or id, None where there is none."""
+        try:
+            with _translated(f"inspect the image {reference}"):
+                raw = self._client.inspect_image(reference)
+        except NotFound:
+            return None
+        return Image(
+            raw["Id"],
+            tuple(raw.get("RepoTags") or ()),
+            raw["Size"],
+            (raw.get("Config") or {}).get("Labels") or {},
+        )
+
+    def pull(self, reference: str, progress: Progress) -> None:
+        """Pull an image."""
+        repository, tag = _split_reference(reference)
+        try:
+            with _translated(f"pull the image {reference}"):
+                for message in self._client.pull(repository, tag, stream=True, decode=True):
+                    self._raise_streamed("image.registry", f"could not pull the image {reference}", message)
+                    detail = message.get("progressDetail") or {}
+                    progress(str(message.get("status", "")), detail.get("current"), detail.get("total"))
+        except EngineError as error:
+            if error.code in ("engine.refused", "engine.not_found"):
+                raise EngineError(
+                    "image.registry", error.message, cause=error.cause, next=["stockhelper setup"]
+                ) from error
+            raise
+
+    @staticmethod
+    def _raise_streamed(code: str, what: str, message: Mapping[str, Any], details: Sequence[str] = ()) -> None:
+        """Raise the error that the engine reports inside a stream whose HTTP status was already 200."""
+        if "error" in message:
+            raise EngineError(code, what, cause=" ".join(str(message["error"]).split()), details=details)
+
+    def context_files(self, options: BuildOptions) -> list[str]:
+        """Return what a build sends to the engine, by the very rules by which the SDK packs it."""
+        ignored: list[str] = []
+        ignore_file = options.context / ".dockerignore"
+        if ignore_file.is_file():
+            ignored = [line.strip() for line in ignore_file.read_text().splitlines()]
+            ignored = [line for line in ignored if line and not line.startswith("#")]
+        return sorted(docker.utils.build.exclude_paths(str(options.context), ignored, options.dockerfile))
+
+    def build(self, options: BuildOptions, progress: Progress) -> str:
+        """Build an image and return its id."""
+        what = f"could not build the image {options.tag}"
+        tail: deque[str] = deque(maxlen=BUILD_TAIL_LINES)
+        image_id = ""
+        with _translated(f"build the image {options.tag}"):
+            for message in self._client.build(
+                path=str(options.context),
+                dockerfile=options.dockerfile,
+                tag=options.tag,
+                buildargs=dict(options.args),
+                labels=dict(options.labels),
+                target=options.target or None,
+                nocache=options.no_cache,
+                pull=options.pull,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                # Between two messages of a compile step lie minutes: the call's own limit does not fit.
+                timeout=3600,
+            ):
+                self._raise_streamed("image.build", what, message, list(tail))
+                for line in str(message.get("stream", "")).splitlines():
+                    if line.strip():
+                        if _BUILD_STEP.match(line):
+                            tail.clear()  # the steps before have succeeded
+                        tail.append(line.rstrip())
+                        progress(line.strip(), None, None)
+                image_id = (message.get("aux") or {}).get("ID", image_id)
+        if not image_id:
+            raise EngineError("image.build", what, cause="the engine named no image at the end", details=list(tail))
+        return image_id
+
+    def import_image(self, archive: Iterator[bytes], reference: str, changes: Sequence[str]) -> str:
+        """Make an image of a tar stream."""
+        repository, tag = _split_reference(reference)
+        with _translated(f"import the image {reference}"):
+            self._client.import_image(archive, repository, tag, changes=list(changes), stream_src=True)
+        image = self.image(reference)
+        if image is None:
+            raise EngineError("engine.refused", f"could not import the image {reference}", cause="no image came of it")
+        return image.id
+
+    def tag(self, image: str, reference: str) -> None:
+        """Give an image another name."""
+        repository, tag = _split_reference(reference)
+        with _translated(f"tag the image {image} as {reference}"):
+            self._client.tag(image, repository, tag)
+
+    def save(self, references: Sequence[str]) -> Iterator[bytes]:
+        """Return images as one archive."""
+        with _translated(f"save the images {', '.join(references)}"):
+            # The SDK's own call takes one image, and would write the layers that two share twice.
+            answer = self._client.get(
+                f"{self._client.base_url}/v{self._client.api_version}/images/get",
+                params={"names": list(references)},
+                stream=True,
+                timeout=None,
+            )
+            try:
+                answer.raise_for_status()
+            except requests.exceptions.HTTPError as error:
+                docker.errors.create_api_error_from_http_exception(error)
+            with answer:
+                yield from answer.iter_content(_CHUNK_BYTES)
+
+    def load(self, archive: BinaryIO) -> None:
+        """Take in images from an archive."""
+        with _translated("load the images"):
+            for message in self._client.load_image(archive):
+                self._raise_streamed("engine.refused", "could not load the images", message)
+
+    def remove_image(self, reference: str) -> None:
+        """Take a name from an image."""
+        with _translated(f"remove the image {reference}"):
+            self._client.remove_image(reference)

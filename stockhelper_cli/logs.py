@@ -1,0 +1,180 @@
+"""What the services' containers print: one after the other, or as it comes, through restarts and replacements."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Event as Flag
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Final
+
+from stockhelper_cli.converge.reconcile import selected
+from stockhelper_cli.converge.state import project_filter
+from stockhelper_cli.errors import NotFound, StockhelperError
+from stockhelper_cli.labels import NUMBER, ONEOFF, SERVICE
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project
+    from stockhelper_cli.engine.protocol import Container, Engine, LogStream
+
+#: Seconds between two looks for a container that was started again.
+_POLL_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: who printed it (service, and container by its number), when (as the engine says it), and what."""
+
+    service: str
+    number: str
+    time: str
+    text: str
+
+    @classmethod
+    def read(cls, container: Container, raw: bytes) -> Line:
+        """Take a line apart that begins with the engine's time stamp."""
+        time, _, text = raw.decode(errors="replace").partition(" ")
+        return cls(container.labels[SERVICE], container.labels.get(NUMBER, "1"), time, text.rstrip("\r"))
+
+
+def read_logs(
+    project: Project, engine: Engine, services: Sequence[str], *, tail: int | None = None, since: float | None = None
+) -> list[Line]:
+    """Return what the containers of services (none named: all) have printed, in order of time.
+
+    `tail` limits it to so many last lines of each container, `since` to what came after (seconds of the epoch).
+    """
+    lines = [
+        Line.read(container, raw.encode())
+        for container in _containers(project, engine, services)
+        for raw in engine.logs(container.id, tail=tail, since=since, timestamps=True)
+    ]
+    return sorted(lines, key=lambda line: line.time)
+
+
+def follow_logs(
+    project: Project, engine: Engine, services: Sequence[str], *, tail: int | None = None, since: float | None = None
+) -> Iterator[Line]:
+    """Yield what the containers of services print as it comes, until all of them are removed.
+
+    A container that stops is followed on when it starts again, and its successor when it is replaced.
+    """
+    follower = _Follower(project, engine, services)
+    try:
+        yield from follower.lines(tail, since)
+    finally:
+        follower.close()
+
+
+class _Follower:
+    """Reads every container in a thread of its own and looks for new ones."""
+
+    def __init__(self, project: Project, engine: Engine, services: Sequence[str]) -> None:
+        self._project = project
+        self._engine = engine
+        self._services = services
+        self._lines: queue.SimpleQueue[Line | BaseException | None] = queue.SimpleQueue()
+        self._closed = Flag()
+        self._lock = Lock()
+        self._streams: dict[str, LogStream] = {}
+        #: Container -> the time of its last line: what comes after a restart is not told twice.
+        self._last: dict[str, float] = {}
+        self._told: dict[str, str] = {}
+
+    def lines(self, tail: int | None, since: float | None) -> Iterator[Line]:
+        Thread(target=self._watch, args=(tail, since), name="logs", daemon=True).start()
+        while (line := self._lines.get()) is not None:
+            if isinstance(line, BaseException):
+                raise line
+            yield line
+
+    def close(self) -> None:
+        self._closed.set()
+        with self._lock:
+            for stream in self._streams.values():
+                stream.close()
+
+    def _watch(self, tail: int | None, since: float | None) -> None:
+        try:
+            while not self._closed.is_set():
+                containers = _containers(self._project, self._engine, self._services)
+                for container in containers:
+                    with self._lock:
+                        known = container.id in self._streams
+                    if not known and (container.running or container.id not in self._last):
+                        self._begin(container, tail, self._last.get(container.id, since))
+                if not containers:
+                    break
+                tail = None  # only of what was there before
+                self._closed.wait(_POLL_SECONDS)
+        except BaseException as error:  # noqa: BLE001 - raised on in the thread that reads
+            self._lines.put(error)
+        self._lines.put(None)
+
+    def _begin(self, container: Container, tail: int | None, since: float | None) -> None:
+        try:
+            stream = self._engine.follow(container.id, tail=tail, since=since)
+        except NotFound:
+            return
+        with self._lock:
+            self._streams[container.id] = stream
+        self._last.setdefault(container.id, since or 0.0)
+        told = self._told.get(container.id, "")
+        arguments = (container, stream, told)
+        Thread(target=self._read, args=arguments, name=f"logs {container.name}", daemon=True).start()
+
+    def _read(self, container: Container, stream: LogStream, told: str) -> None:
+        try:
+            for raw in stream:
+                line = Line.read(container, raw)
+                # The engine's times have nine digits always: they compare as text, and to the nanosecond.
+                if line.time <= told:
+                    continue
+                self._told[container.id] = line.time
+                self._last[container.id] = _seconds(line.time)
+                self._lines.put(line)
+        except StockhelperError as error:
+            if not self._closed.is_set():
+                self._lines.put(error)
+        finally:
+            with self._lock:
+                del self._streams[container.id]
+
+
+def _containers(project: Project, engine: Engine, services: Sequence[str]) -> list[Container]:
+    if services:
+        selected(project, services)
+    return [
+        container
+        for container in engine.containers([project_filter(project.name)])
+        if container.labels.get(ONEOFF) != "True" and container.labels.get(SERVICE) in (services or project.services)
+    ]
+
+
+def _seconds(time: str) -> float:
+    """Return an RFC 3339 time of the engine as seconds of the epoch."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def parse_since(text: str, now: float) -> float:
+    """Return a moment as seconds of the epoch: an RFC 3339 time, a date, or a span back from now such as 90s or 1h30m.
+
+    Raises `StockhelperError` (usage) for anything else. The forms are those of `docker compose logs --since`.
+    """
+    from stockhelper_cli.compose.values import parse_duration
+
+    try:
+        return now - parse_duration(text) / 1_000_000_000
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError as error:
+        raise StockhelperError(
+            "usage", f"--since {text}: neither a time such as 2026-01-31T09:30:00 nor a span such as 90s or 1h30m"
+        ) from error

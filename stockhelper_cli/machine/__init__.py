@@ -1,0 +1,1 @@
+"""Making a machine ready: engine, .env, base images, private roots."""

@@ -1,0 +1,183 @@
+"""The command `stockhelper`: the verbs, the global options, and the only place where exceptions end."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final, cast
+
+import typer
+
+from stockhelper_cli.commands.context import Invocation, Json, Quiet, Yes
+from stockhelper_cli.console import Console
+from stockhelper_cli.errors import ExitCode, StockhelperError
+
+#: What Typer raises for a wrong call; Click is vendored there, and this is its one name that is public.
+_UsageError: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
+
+app: Final = typer.Typer(
+    name="stockhelper",
+    # Rich's help takes more than twice as long to import as all the rest.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(context: typer.Context, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"stockhelper {version('stockhelper')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    *,
+    directory: Annotated[
+        Path | None, typer.Option("--directory", "-C", metavar="DIR", help="Work as if started in DIR.")
+    ] = None,
+    project_name: Annotated[
+        str | None, typer.Option("--project-name", "-p", metavar="NAME", help="The compose project's name.")
+    ] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="A compose file; may be repeated.")
+    ] = None,
+    env_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Read this instead of .env.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more when something fails.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours (as NO_COLOR does).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    yes: Yes = False,
+) -> None:
+    """Take the stock assistant from a clone to a healthy, migrated stack, and keep it that way."""
+    invocation = context.ensure_object(Invocation)
+    if directory is not None:
+        invocation.directory = directory
+    invocation.project_name = project_name
+    invocation.files = tuple(file or ())
+    invocation.env_file = env_file
+    invocation.verbose = verbose
+    if no_color:
+        invocation.console.color = False
+
+
+def _register() -> None:
+    from stockhelper_cli.commands import (
+        build,
+        config,
+        db,
+        down,
+        exec,
+        images,
+        init,
+        logs,
+        migrate,
+        run,
+        setup,
+        status,
+        up,
+        version,
+    )
+
+    for module in (init, setup, up, run, down, status, logs, exec, migrate, db, build, images, config, version):
+        module.register(app)
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line and exit with a code from the table in `errors`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    invocation = Invocation(console=Console(json="--json" in arguments))
+    # Python has none for a stream that was closed by whoever called; what would be written there is lost.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we live
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we live
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character shows another: no command fails for it.
+            stream.reconfigure(errors="replace")
+    for number, code in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
+        signal.signal(number, _interrupt(code))
+    try:
+        if "_STOCKHELPER_COMPLETE" in os.environ:  # a shell asks what could come next
+            from typer.completion import completion_init  # type: ignore[attr-defined]
+
+            completion_init()
+        # As `docker compose` does: nothing said is a question for help.
+        result = app(list(arguments) or ["--help"], prog_name="stockhelper", standalone_mode=False, obj=invocation)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else ExitCode.DONE
+    except StockhelperError as error:
+        return _fail(invocation, error)
+    except _UsageError as error:
+        return _fail(invocation, _usage(error))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the last resort: told as our own fault, with the trace on demand
+        if invocation.verbose:
+            traceback.print_exc()
+        bug = StockhelperError(
+            "failed",
+            f"stockhelper failed: {type(error).__name__}: {error}",
+            cause="this is a bug in stockhelper, not a mistake of yours",
+            next=[" ".join(["stockhelper", "--verbose", *arguments])],
+        )
+        return _fail(invocation, bug)
+
+
+def _fail(invocation: Invocation, error: StockhelperError) -> int:
+    try:
+        invocation.console.fail(invocation.command, error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return error.exit_code
+
+
+def _usage(error: BaseException) -> StockhelperError:
+    """Turn Typer's complaint into ours."""
+    message = getattr(error, "format_message", lambda: str(error))()
+    command = getattr(getattr(error, "ctx", None), "command_path", "stockhelper")
+    return StockhelperError("usage", message, next=[f"{command} --help"])
+
+
+def _interrupt(code: str) -> Callable[[int, FrameType | None], None]:
+    """Return a signal handler: the first signal stops what is waited for, a second one ends the process."""
+    seen = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            os._exit(128 + number)
+        seen = True
+        raise StockhelperError(
+            code,
+            f"{code}; what was started goes on running",
+            cause="what was half done is taken up again by the same command",
+            next=["stockhelper status"],
+        )
+
+    return handle
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The settings that stockhelper itself looks at, validated; the mapping they come from is Compose's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stockhelper_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose.dotenv import Dotenv
+
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+WorkerCount = Annotated[int, Field(ge=1, le=64)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Settings(BaseSettings):
+    """What .env and the environment say, as far as a wrong value can be told before anything is done."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, case_sensitive=True)
+
+    APP_BIND: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
+    APP_PORT: PortNumber = 8000
+    DB_PORT: PortNumber = 5432
+    POSTGRES_USER: NonEmpty = "stockhelper"
+    POSTGRES_PASSWORD: NonEmpty
+    POSTGRES_DB: NonEmpty = "stockhelper"
+    APP_DB_USER: NonEmpty = "stockhelper_app"
+    APP_DB_PASSWORD: NonEmpty
+    WEB_CONCURRENCY: WorkerCount = 1
+    PYTHON_IMAGE: str = "python:3.13-slim"
+    POSTGRES_IMAGE: str = "postgres:15-alpine"
+
+    @field_validator("APP_DB_USER")
+    @classmethod
+    def _not_the_owner(cls, value: str, info: Any) -> str:
+        if value == info.data.get("POSTGRES_USER"):
+            raise ValueError("must not be POSTGRES_USER: the application's role may not be the owner")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the given mapping only: Compose's rules have already decided between shell and .env."""
+        return (init_settings,)
+
+
+def load_settings(environment: Mapping[str, str], dotenv: Dotenv | None) -> Settings:
+    """Return the settings of a resolved environment.
+
+    Raises `ConfigError` (config.value) for the first bad value, naming file, line and key.
+    """
+    given = {key: environment[key] for key in Settings.model_fields if key in environment}
+    # Compose's `${APP_PORT:-8000}` takes empty as unset; what may not be empty has no default there.
+    given = {k: v for k, v in given.items() if v or Settings.model_fields[k].is_required()}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = str(first["loc"][0])
+        raise ConfigError(
+            "config.value",
+            f"{_place(key, environment, dotenv)}: {key} {_complaint(key, first['type'], first['msg'])}",
+            cause=_given(key, given),
+            next=[f"mend {key}, then: stockhelper up"],
+        ) from error
+
+
+def _place(key: str, environment: Mapping[str, str], dotenv: Dotenv | None) -> str:
+    if dotenv is not None and key in dotenv and dotenv[key] == environment.get(key):
+        return f"{dotenv.shown}:{dotenv.line(key)}"
+    if key in environment:
+        return "environment"
+    return dotenv.shown if dotenv is not None else ".env"
+
+
+def _complaint(key: str, kind: str, message: str) -> str:
+    match kind:
+        case "missing":
+            return "is not set"
+        case "string_too_short":
+            return "is empty"
+        case "int_parsing":
+            return "is not a whole number"
+        case "greater_than_equal" | "less_than_equal":
+            return "is not a port number from 1 to 65535" if key.endswith("PORT") else "is not from 1 to 64"
+        case "ip_v4_address" | "ip_v6_address" | "ip_any_address":
+            return "is not an IPv4 or IPv6 address"
+        case _:
+            message = message.removeprefix("Value error, ")
+            return message[:1].lower() + message[1:]
+
+
+def _given(key: str, given: Mapping[str, str]) -> str:
+    """Show the bad value, unless it is a secret."""
+    if key not in given or key.endswith("PASSWORD"):
+        return "`stockhelper init` writes a .env with a random one" if key.endswith("PASSWORD") else ""
+    return f"it is {given[key]!r}"

@@ -1,0 +1,240 @@
+"""The use cases: what a person wants of the stack, each as one function from options to a result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from stockhelper_cli.converge.execute import execute
+from stockhelper_cli.converge.gap import GapMeter
+from stockhelper_cli.converge.images import ImageRules, assume_heads, build_options, plan_images, plan_pulls
+from stockhelper_cli.converge.perform import Performer
+from stockhelper_cli.converge.plan import Kind, Plan
+from stockhelper_cli.converge.ports import refuse_busy_ports
+from stockhelper_cli.converge.reconcile import (
+    ROLE_APP,
+    DownRules,
+    UpRules,
+    reconcile,
+    reconcile_down,
+    reconcile_restart,
+    reconcile_start,
+    reconcile_stop,
+    selected,
+)
+from stockhelper_cli.converge.state import ObservedState, observe, project_filter
+from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.events import Emit, Warned
+from stockhelper_cli.status import ServiceStatus, status, status_of, urls_of
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project
+    from stockhelper_cli.engine.protocol import Container, Engine
+
+#: Seconds that waiting for health may take unless the user says otherwise.
+DEFAULT_TIMEOUT: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `up` may be told. `build`: None builds what changed, True everything, False nothing."""
+
+    services: tuple[str, ...] = ()
+    build: bool | None = None
+    dry_run: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    migrate: bool = True
+    remove_orphans: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpResult:
+    """What `up` did, or with `dry_run` would do: its plan, where the stack answers, and its services after it."""
+
+    plan: Plan
+    dry_run: bool
+    urls: tuple[str, ...]
+    services: tuple[ServiceStatus, ...]
+    seconds: float
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the result of `--json`."""
+        return {
+            "changed": bool(self.plan.changes) and not self.dry_run,
+            "dry_run": self.dry_run,
+            "plan": self.plan.as_json(),
+            "urls": list(self.urls),
+            "services": [service.as_json() for service in self.services],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpResult:
+    """Bring a project up and wait until it is ready; a project that is up already is left alone.
+
+    Raises `StockhelperError` saying what failed; what was done until then stays, and `up` again goes on from there.
+    """
+    began = time.monotonic()
+    services = selected(project, options.services)
+    state = observe(project, engine)
+    builds = build_options(project, engine, services)
+    images, warnings = plan_images(services, state, builds, ImageRules(build=options.build))
+    for warning in warnings:
+        emit(Warned(warning))
+    state = assume_heads(state, builds)
+    rules = UpRules(options.services, (), options.migrate, options.remove_orphans)
+    if options.dry_run:
+        plan = reconcile(project, state, replace(rules, rebuilt=[action.resource for action in images]))
+        return UpResult(_joined(images, plan), True, (), (), time.monotonic() - began)
+
+    # Before anything is built: what cannot work is refused while nothing has changed.
+    refuse_busy_ports(project, engine, state, reconcile(project, state, rules))
+    if images:
+        execute(images, Performer(project, engine, state, emit, builds=builds), emit)
+        state = replace(state, images={**state.images, **_images(engine, [a.resource for a in images])})
+    plan = reconcile(project, state, rules)
+    for orphan in plan.orphans:
+        emit(Warned(f"{orphan} belongs to no service of the project; --remove-orphans removes it"))
+    execute(plan, Performer(project, engine, state, emit, options.timeout), emit)
+    after = status(project, engine) if plan else status_of(project, engine, state)
+    return UpResult(_joined(images, plan), False, after.urls, after.services, time.monotonic() - began)
+
+
+def _joined(first: Plan, second: Plan) -> Plan:
+    return Plan((*first.actions, *second.actions), second.orphans)
+
+
+def _images(engine: Engine, references: Sequence[str]) -> Mapping[str, Any]:
+    return {reference: image for reference in references if (image := engine.image(reference)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class DownOptions:
+    """What `down` may be told."""
+
+    volumes: bool = False
+    remove_orphans: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DownResult:
+    """What `down` did, and the volumes that it kept."""
+
+    plan: Plan
+    kept_volumes: tuple[str, ...]
+    seconds: float
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the result of `--json`."""
+        return {
+            "changed": bool(self.plan),
+            "plan": self.plan.as_json(),
+            "kept_volumes": list(self.kept_volumes),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def down(project: Project, engine: Engine, options: DownOptions, emit: Emit) -> DownResult:
+    """Stop and remove a project's containers and networks; its volumes only when told so."""
+    began = time.monotonic()
+    state = observe(project, engine)
+    plan = reconcile_down(project, state, DownRules(options.volumes, options.remove_orphans))
+    for orphan in plan.orphans:
+        emit(Warned(f"{orphan} belongs to no service of the project and stays; --remove-orphans removes it"))
+    execute(plan, Performer(project, engine, state, emit), emit)
+    kept = () if options.volumes else tuple(sorted(state.volumes))
+    return DownResult(plan, kept, time.monotonic() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What `start`, `stop` or `restart` did.
+
+    `gap` is for how long (seconds) the app gave no good answer during a restart, None where that was not measured.
+    """
+
+    plan: Plan
+    seconds: float
+    gap: float | None = None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the result of `--json`."""
+        return {
+            "changed": bool(self.plan.changes),
+            "plan": self.plan.as_json(),
+            "gap_seconds": None if self.gap is None else round(self.gap, 3),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def stop(project: Project, engine: Engine, services: Sequence[str], emit: Emit) -> RunResult:
+    """Stop the containers of services (none named: all), each gracefully, dependents first. Nothing is removed."""
+    began = time.monotonic()
+    selected(project, services)
+    state = observe(project, engine)
+    plan = reconcile_stop(project, state, services)
+    execute(plan, Performer(project, engine, state, emit), emit)
+    return RunResult(plan, time.monotonic() - began)
+
+
+def start(project: Project, engine: Engine, services: Sequence[str], timeout: float, emit: Emit) -> RunResult:
+    """Start the stopped containers of services (none named: all), dependencies first, and wait until they are ready."""
+    began = time.monotonic()
+    state = observe(project, engine)
+    plan = reconcile_start(project, state, services)
+    refuse_busy_ports(project, engine, state, plan)
+    execute(plan, Performer(project, engine, state, emit, timeout), emit)
+    return RunResult(plan, time.monotonic() - began)
+
+
+def restart(project: Project, engine: Engine, services: Sequence[str], timeout: float, emit: Emit) -> RunResult:
+    """Stop and start services (none named: all) in the order of their dependencies, and wait until they are ready."""
+    began = time.monotonic()
+    state = observe(project, engine)
+    plan = reconcile_restart(project, state, services)
+    stopped = {action.service for action in plan if action.kind is Kind.STOP}
+    app = next((service for service in project.services.values() if service.role == ROLE_APP), None)
+    urls = urls_of(app, state.of_service(app.name)[0]) if app is not None and app.name in stopped else []
+    with GapMeter(urls[0] if urls and state.local else None) as meter:
+        execute(plan, Performer(project, engine, state, emit, timeout), emit)
+    return RunResult(plan, time.monotonic() - began, meter.gap)
+
+
+def build(
+    project: Project, engine: Engine, services: Sequence[str], *, no_cache: bool, pull: bool, emit: Emit
+) -> RunResult:
+    """Build the images of services (none named: all) that have a build; what is unchanged comes from the cache."""
+    began = time.monotonic()
+    chosen = selected(project, services)
+    state = observe(project, engine)
+    builds = {
+        reference: replace(options, no_cache=no_cache or options.no_cache, pull=pull or options.pull)
+        for reference, options in build_options(project, engine, chosen).items()
+    }
+    plan, _ = plan_images([s for s in chosen if s.image in builds], state, builds, ImageRules(build=True))
+    execute(plan, Performer(project, engine, state, emit, builds=builds), emit)
+    return RunResult(plan, time.monotonic() - began)
+
+
+def pull(project: Project, engine: Engine, references: Sequence[str], emit: Emit) -> tuple[str, ...]:
+    """Pull images, present or not; return which. What is built, or exists on this machine only, is left out."""
+    plan = plan_pulls(references, {service.image for service in project.services.values() if service.build})
+    execute(plan, Performer(project, engine, ObservedState(engine.info().api_version), emit), emit)
+    return tuple(action.resource for action in plan)
+
+
+def running_container(project: Project, engine: Engine, service: str) -> Container:
+    """Return the container in which a service runs. Raises `StockhelperError` (failed) if it does not run."""
+    selected(project, [service])
+    found = engine.containers([project_filter(project.name)])
+    own = ObservedState((0, 0), containers=tuple(found)).of_service(service)
+    if own and own[0].running:
+        return own[0]
+    raise StockhelperError(
+        "failed",
+        f"the service {service} does not run",
+        cause=f"its container is {own[0].status}" if own else "it has no container",
+        next=["stockhelper up"],
+    )

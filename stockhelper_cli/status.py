@@ -1,0 +1,118 @@
+"""How the stack is: every service as it is at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from stockhelper_cli.converge.ready import probe_for
+from stockhelper_cli.converge.reconcile import ROLE_APP, is_one_shot, orphans_of
+from stockhelper_cli.converge.state import ObservedState, observe
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project, Service
+    from stockhelper_cli.engine.protocol import Container, Engine, Port
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service as it is now.
+
+    `state` is Docker's word ("missing" where there is no container), `health` is "healthy", "unhealthy", "starting"
+    or "" where nothing checks it; `ok` whether it is as it should be. `container` is None where there is none.
+    """
+
+    name: str
+    state: str
+    health: str
+    ok: bool
+    container: Container | None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the service as a plain mapping."""
+        container = self.container
+        return {
+            "service": self.name,
+            "state": self.state,
+            "health": self.health,
+            "ok": self.ok,
+            "container": container.name if container else None,
+            "image": container.image if container else None,
+            "ports": [_port_text(port) for port in container.ports] if container else [],
+            "exit_code": container.exit_code if container else None,
+            "started_at": _isoformat(container.started_at) if container else None,
+        }
+
+
+def _isoformat(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _port_text(port: Port) -> str:
+    return f"{port.host_ip}:{port.host_port}->{port.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusResult:
+    """Every service of a project, where the app answers, and the names of orphans."""
+
+    services: tuple[ServiceStatus, ...]
+    urls: tuple[str, ...]
+    orphans: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every service is as it should be."""
+        return all(service.ok for service in self.services)
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the result of `--json`."""
+        return {
+            "ok": self.ok,
+            "services": [service.as_json() for service in self.services],
+            "urls": list(self.urls),
+            "orphans": list(self.orphans),
+        }
+
+
+def status(project: Project, engine: Engine) -> StatusResult:
+    """Return how every service is. Where the engine's next health check is still to come, the service is asked."""
+    return status_of(project, engine, observe(project, engine))
+
+
+def status_of(project: Project, engine: Engine, state: ObservedState) -> StatusResult:
+    """Return how every service was when it was observed."""
+    services = tuple(_service_status(service, engine, state, project) for service in project.services.values())
+    return StatusResult(
+        services,
+        tuple(url for service in services for url in urls_of(project.services[service.name], service.container)),
+        tuple(container.name for container in orphans_of(project, state)),
+    )
+
+
+def _service_status(service: Service, engine: Engine, state: ObservedState, project: Project) -> ServiceStatus:
+    container = next(iter(state.of_service(service.name)), None)
+    if container is None:
+        return ServiceStatus(service.name, "missing", "", False, None)
+    if is_one_shot(project, service):
+        ok = container.status == "exited" and container.exit_code == 0
+        return ServiceStatus(service.name, container.status, "", ok, container)
+    health = container.health.status if container.health else ""
+    if container.running and health == "starting" and not probe_for(service, engine, local=state.local)(container):
+        health = "healthy"
+    ok = container.running and health in ("", "healthy")
+    return ServiceStatus(service.name, container.status, health, ok, container)
+
+
+def urls_of(service: Service, container: Container | None) -> list[str]:
+    """Return where a browser on this machine finds the app."""
+    if service.role != ROLE_APP or container is None:
+        return []
+    hosts = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}
+    return [
+        f"http://{hosts.get(port.host_ip, port.host_ip)}:{port.host_port}"
+        for port in container.ports
+        if port.container.endswith("/tcp")
+    ]
