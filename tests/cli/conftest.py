@@ -1,0 +1,98 @@
+"""The command line in this process, with the engine in memory, compared with what a person saw and found good.
+
+`UPDATE_SNAPSHOTS=1 pytest tests/cli` writes the snapshots anew; read the diff before it is committed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stockhelper_cli.commands.context import Invocation
+from stockhelper_cli.engine.protocol import Engine, ExecResult
+from stockhelper_cli.main import run
+from tests.fake_engine import FakeEngine
+from tests.sandbox import ROOT
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class World:
+    """A project in a folder, an engine in memory, and the command line on both."""
+
+    root: Path
+    engine: FakeEngine
+    capture: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str) -> Answer:
+        """Run a command line."""
+        code = run(["-C", str(self.root), *arguments])
+        said = self.capture.readouterr()
+        return Answer(int(code), said.out, said.err)
+
+
+def answering(name: str, command: Sequence[str]) -> ExecResult:
+    """Answer as a migrated database and a healthy app do."""
+    return ExecResult(0, b"0001\n" if any("version_num" in word for word in command) else b"", b"")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> World:
+    """Make a project whose images are there and whose stack is not up."""
+    root = tmp_path / "project"
+    for part in ("compose", "migrations", "docker/app"):
+        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__", "*.crt"))
+    example = (ROOT / ".env.example").read_text()
+    (root / ".env").write_text(example.replace("PASSWORD=\n", "PASSWORD=canary-secret\n"))
+    for name in list(os.environ):
+        if name.startswith(("COMPOSE_", "POSTGRES_", "APP_", "DOCKER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CI", "true")
+    # The lock is the engine's and the project's: tests of other folders must not wait for this one.
+    monkeypatch.setattr("stockhelper_cli.lock._SHARED_FOLDER", tmp_path)
+    engine = FakeEngine({"postgres:15-alpine": {}, "python:3.13-slim": {}})
+    engine.answer = answering
+    engine.scripts = lambda name: 0 if "migrate" in name else None
+
+    @contextmanager
+    def connected(invocation: Invocation) -> Iterator[Engine]:
+        yield engine
+
+    monkeypatch.setattr(Invocation, "engine", connected)
+    return World(root, engine, capsys)
+
+
+@pytest.fixture
+def snapshot(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Compare a text with the test's snapshot; seconds and ids are masked."""
+
+    def check(text: str) -> None:
+        masked = re.sub(r"\d+\.\d+ s\b", "N s", text)
+        masked = re.sub(r"\b[0-9a-f]{12}\b", "<id>", masked)
+        masked = re.sub(r"/\S*/project/", "<project>/", masked)
+        masked = "".join(line.rstrip() + "\n" for line in masked.splitlines())
+        name = re.sub(r"\W+", "-", request.node.name).strip("-")
+        path = SNAPSHOTS / f"{name}.txt"
+        if os.environ.get("UPDATE_SNAPSHOTS"):
+            path.write_text(masked)
+        assert path.is_file(), f"no snapshot {path.name}: UPDATE_SNAPSHOTS=1 writes it"
+        assert masked == path.read_text()
+
+    return check

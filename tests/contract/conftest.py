@@ -1,0 +1,191 @@
+"""The two engines that one suite is run on, each behind a `Lab` that makes what the tests need alike on both."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockhelper_cli.engine.protocol import BuildOptions, Container, Engine, ExecResult
+from stockhelper_cli.errors import NotFound
+from tests.fake_engine import FakeEngine
+from tests.sandbox import PREFIX, base_images, client
+
+#: On everything that a test makes on the real engine; leftovers of a killed run are found by it.
+LABEL = "stockhelper.contract-test"
+#: Ends at once, and with 0, when it is told to stop; so does a well-behaved service.
+FOREVER = "trap 'exit 0' TERM; while :; do sleep 600 & wait; done"
+
+
+@dataclass
+class Lab:
+    """One engine, an image to make containers of, and names that nobody else uses."""
+
+    engine: Engine
+    image: str
+    #: Container name -> the exit code with which it ends at once.
+    endings: dict[str, int] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    def name(self, suffix: str) -> str:
+        """Return a name of this test's own."""
+        return f"{PREFIX}{self.mark}-{suffix}"
+
+    def tag(self, suffix: str) -> str:
+        """Return an image reference of this test's own."""
+        return f"localhost/{self.name(suffix)}:1"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What everything that this test makes is labelled with."""
+        return {LABEL: self.mark}
+
+    @property
+    def selector(self) -> list[str]:
+        """The label that selects what this test made."""
+        return [f"{LABEL}={self.mark}"]
+
+    def create(
+        self,
+        suffix: str = "one",
+        *,
+        ends: int | None = None,
+        says: Sequence[str] = (),
+        host: Mapping[str, Any] | None = None,
+        **body: Any,
+    ) -> str:
+        """Create a container that says some lines and then runs on, or ends with an exit code; return its name."""
+        name = self.name(suffix)
+        if ends is not None:
+            self.endings[name] = ends
+        script = "; ".join([*(f"echo '{line}'" for line in says), FOREVER if ends is None else f"exit {ends}"])
+        if isinstance(self.engine, FakeEngine):
+            self.engine.log[name] = list(says)
+        settings = {"Image": self.image, "Cmd": ["sh", "-c", script], "HostConfig": {"Init": True, **(host or {})}}
+        labels = {**self.labels, **body.pop("Labels", {})}
+        self.engine.create_container(name, {**settings, "Labels": labels, **body})
+        return name
+
+    def run(self, suffix: str = "one", **settings: Any) -> str:
+        """Create a container and start it."""
+        name = self.create(suffix, **settings)
+        self.engine.start(name)
+        return name
+
+    def finished(self, suffix: str = "one", *, code: int = 0, says: Sequence[str] = ()) -> str:
+        """Run a container to its end."""
+        name = self.run(suffix, ends=code, says=says)
+        if not isinstance(self.engine, FakeEngine):
+            with closing(client()) as sdk:
+                sdk.api.wait(name)
+        return name
+
+    def network(self, suffix: str = "net") -> str:
+        """Create a network."""
+        name = self.name(suffix)
+        self.engine.create_network(name, {"Labels": self.labels})
+        return name
+
+    def volume(self, suffix: str = "data") -> str:
+        """Create a volume."""
+        name = self.name(suffix)
+        self.engine.create_volume(name, {"Labels": self.labels})
+        return name
+
+    def imported(self, suffix: str = "empty", changes: Sequence[str] = ()) -> str:
+        """Make an image of nothing and return its reference; `suffix` is in it, so that no other one has its id."""
+        reference = self.tag(suffix)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo(self.name(suffix)))
+        self.engine.import_image(iter([content.getvalue()]), reference, changes)
+        return reference
+
+    def context(self, folder: Path, dockerfile: str, **files: str) -> BuildOptions:
+        """Write a build context and return the build of it."""
+        (folder / "Dockerfile").write_text(dockerfile)
+        for name, content in files.items():
+            (folder / name).write_text(content)
+        return BuildOptions(folder, "Dockerfile", self.tag("built"), labels=self.labels)
+
+    def pause(self, name: str) -> None:
+        """Freeze a container, as somebody with `docker pause` does."""
+        if isinstance(self.engine, FakeEngine):
+            self.engine.change(name, status="paused")
+        else:
+            with closing(client()) as sdk:
+                sdk.api.pause(name)
+
+    def container(self, suffix: str = "one") -> Container:
+        """Return one of this test's containers."""
+        return self.engine.container(self.name(suffix))
+
+
+def _on_this_machine(name: str, command: Sequence[str], typed: bytes = b"") -> ExecResult:
+    """Run the command of an exec here: what it gives is what a container of any distribution gives."""
+    done = subprocess.run(list(command), input=typed, capture_output=True, check=False, timeout=30)
+    return ExecResult(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def real_engine() -> Iterator[Engine]:
+    """The engine of this machine. Without one the tests fail: they are not skipped."""
+    from stockhelper_cli.engine.docker_engine import connect
+    from stockhelper_cli.engine.endpoints import find
+
+    engine = connect(find(os.environ))
+    _sweep([LABEL])
+    yield engine
+    _sweep([LABEL])
+    engine.close()
+
+
+def _sweep(selector: Sequence[str]) -> None:
+    """Remove whatever carries these labels from the real engine."""
+    engine = client()
+    for container in engine.containers.list(all=True, filters={"label": list(selector)}, ignore_removed=True):
+        with suppress(Exception):
+            container.remove(force=True, v=True)
+    for network in engine.networks.list(filters={"label": list(selector)}):
+        network.remove()
+    for volume in engine.volumes.list(filters={"label": list(selector)}):
+        volume.remove()
+    engine.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The fake engine, then the real one."""
+    if request.param == "fake":
+        fake = FakeEngine({"localhost/python:1": {"of": "the image"}})
+        made = Lab(fake, "localhost/python:1")
+        fake.scripts = made.endings.get
+        fake.answer = _on_this_machine
+        fake.answer_input = _on_this_machine
+        yield made
+        return
+    made = Lab(request.getfixturevalue("real_engine"), base_images()["PYTHON_IMAGE"])
+    yield made
+    _sweep(made.selector)
+    engine = client()
+    for image in engine.images.list():
+        for tag in image.tags:
+            if made.mark in tag:
+                with suppress(NotFound):
+                    made.engine.remove_image(tag)
+    engine.close()
+
+
+@pytest.fixture
+def engine(lab: Lab) -> Engine:
+    """The engine alone."""
+    return lab.engine

@@ -1,0 +1,667 @@
+"""What the rest of the house may rely on of an engine, run on the fake one and on the real one alike."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockhelper_cli.engine.protocol import BuildOptions, Engine, Image
+from stockhelper_cli.errors import Conflict, EngineError, NotFound
+from tests.contract.conftest import Lab
+from tests.sandbox import free_port
+
+
+def ignore(line: str, current: int | None, total: int | None) -> None:
+    """Progress that nobody looks at."""
+
+
+def image_of(engine: Engine, reference: str) -> Image:
+    """Return an image that must be there."""
+    image = engine.image(reference)
+    assert image is not None, reference
+    return image
+
+
+def publishing(port: int, host_ip: str = "127.0.0.1") -> Mapping[str, Any]:
+    """Return what a container's body needs to publish its port 80."""
+    bindings = {"80/tcp": [{"HostIp": host_ip, "HostPort": str(port)}]}
+    return {"ExposedPorts": {"80/tcp": {}}, "host": {"PortBindings": bindings}}
+
+
+# --- who answers
+def test_an_engine_says_who_it_is_and_always_the_same(engine: Engine) -> None:
+    info = engine.info()
+    assert info == engine.info()
+    assert info.id
+    assert re.match(r"\d+\.\d+", info.version)
+    assert info.api_version >= (1, 41)
+    assert info.data_root.startswith("/")
+    assert info.operating_system
+    assert info.architecture
+
+
+# --- containers
+def test_a_created_container_is_as_it_was_asked_for(lab: Lab) -> None:
+    name = lab.create(Labels={"a": "b"}, Env=["A=1"], host={"Memory": 64 << 20})
+    container = lab.engine.container(name)
+    assert (container.name, container.status, container.running) == (name, "created", False)
+    assert (container.image, container.image_id) == (lab.image, image_of(lab.engine, lab.image).id)
+    assert (container.started_at, container.finished_at, container.health) == (None, None, None)
+    assert (container.ports, container.restart_count, container.oom_killed, container.error) == ((), 0, False, "")
+    assert "A=1" in container.settings["Env"]
+    assert container.settings["HostConfig"]["Memory"] == 64 << 20
+
+
+def test_a_container_carries_its_own_labels_and_its_images(lab: Lab) -> None:
+    carried = lab.engine.container(lab.create(Labels={"a": "b"})).labels
+    assert carried.items() >= {**image_of(lab.engine, lab.image).labels, **lab.labels, "a": "b"}.items()
+
+
+def test_a_container_is_found_by_name_by_id_and_by_the_beginning_of_its_id(lab: Lab) -> None:
+    name = lab.create()
+    identity = lab.engine.container(name).id
+    assert re.fullmatch("[0-9a-f]{64}", identity)
+    assert lab.engine.container(identity).name == lab.engine.container(identity[:12]).name == name
+
+
+def test_containers_are_found_by_labels_stopped_ones_too(lab: Lab) -> None:
+    lab.create("one", Labels={"part": "x"})
+    lab.run("two", Labels={"part": "y"})
+    lab.finished("three")
+
+    def found(*labels: str) -> set[str]:
+        return {container.name for container in lab.engine.containers([*lab.selector, *labels])}
+
+    assert found() == {lab.name("one"), lab.name("two"), lab.name("three")}
+    assert found("part") == {lab.name("one"), lab.name("two")}
+    assert found("part=x") == {lab.name("one")}
+    assert found("part=x", "part=y") == found("absent") == set()
+
+
+def test_listed_containers_are_inspected_like_single_ones(lab: Lab) -> None:
+    name = lab.run()
+    assert lab.engine.containers(lab.selector) == [lab.engine.container(name)]
+
+
+def test_a_taken_name_is_a_conflict(lab: Lab) -> None:
+    lab.create()
+    with pytest.raises(Conflict) as raised:
+        lab.create()
+    assert raised.value.code == "engine.conflict"
+    assert raised.value.message == f"could not create the container {lab.name('one')}"
+
+
+def test_a_container_of_an_absent_image_is_not_made(lab: Lab) -> None:
+    with pytest.raises(NotFound, match="could not create"):
+        lab.create(Image="localhost/shtest-absent:1")
+    assert lab.engine.containers(lab.selector) == []
+
+
+def test_a_started_container_runs_since_now(lab: Lab) -> None:
+    container = lab.engine.container(lab.run())
+    assert (container.status, container.running) == ("running", True)
+    assert container.started_at is not None
+    assert abs(datetime.now(UTC) - container.started_at) < timedelta(minutes=1)
+
+
+def test_starting_what_runs_changes_nothing(lab: Lab) -> None:
+    name = lab.run()
+    before = lab.engine.container(name)
+    lab.engine.start(name)
+    assert lab.engine.container(name) == before
+
+
+def test_what_ended_by_itself_keeps_its_exit_code_and_may_be_started_again(lab: Lab) -> None:
+    name = lab.finished(code=3)
+    first = lab.engine.container(name)
+    assert (first.status, first.exit_code, first.ports) == ("exited", 3, ())
+    assert first.started_at is not None
+    assert first.finished_at is not None
+    # Their order is not promised: the engine may write down the start of a quick one after its end.
+    lab.engine.start(name)
+    again = lab.engine.container(name)
+    assert again.id == first.id
+    assert again.started_at is not None
+    assert again.started_at > first.started_at
+
+
+def test_a_stopped_container_has_exited_and_publishes_nothing(lab: Lab) -> None:
+    name = lab.run(**publishing(free_port()))
+    assert lab.engine.container(name).ports
+    lab.engine.stop(name)
+    container = lab.engine.container(name)
+    assert (container.status, container.exit_code, container.ports) == ("exited", 0, ())
+
+
+def test_stopping_what_does_not_run_changes_nothing(lab: Lab) -> None:
+    for name in (lab.create("one"), lab.finished("two")):
+        before = lab.engine.container(name)
+        lab.engine.stop(name)
+        assert lab.engine.container(name) == before
+
+
+def test_a_paused_container_can_be_stopped_but_neither_started_nor_asked(lab: Lab) -> None:
+    name = lab.run()
+    lab.pause(name)
+    assert lab.engine.container(name).status == "paused"
+    assert not lab.engine.container(name).running
+    with pytest.raises(Conflict):
+        lab.engine.start(name)
+    with pytest.raises(Conflict):
+        lab.engine.exec(name, ["true"])
+    lab.engine.stop(name, 1)
+    assert lab.engine.container(name).status == "exited"
+
+
+def test_a_published_port_is_told_while_the_container_runs(lab: Lab) -> None:
+    port = free_port()
+    name = lab.create(**publishing(port))
+    assert lab.engine.container(name).ports == ()
+    lab.engine.start(name)
+    (published,) = lab.engine.container(name).ports
+    assert (published.host_ip, published.host_port, published.container) == ("127.0.0.1", port, "80/tcp")
+
+
+def test_a_taken_port_refuses_the_start_and_leaves_the_container_as_it_was(lab: Lab) -> None:
+    port = free_port()
+    lab.run("first", **publishing(port))
+    second = lab.create("second", **publishing(port))
+    with pytest.raises(EngineError) as raised:
+        lab.engine.start(second)
+    assert raised.value.code == "port.busy"
+    assert "port is already allocated" in raised.value.cause
+    assert lab.engine.container(second).status == "created"
+    lab.engine.stop(lab.name("first"))
+    lab.engine.start(second)
+    assert lab.engine.container(second).running
+
+
+def test_health_is_starting_with_a_check_and_absent_without(lab: Lab) -> None:
+    check = {"Test": ["CMD", "true"], "Interval": 3600 * 10**9}
+    checked = lab.run("checked", Healthcheck=check)
+    disabled = lab.run("disabled", Healthcheck={"Test": ["NONE"]})
+    plain = lab.run("plain")
+    health = lab.engine.container(checked).health
+    assert health is not None
+    assert health.status == "starting"
+    assert lab.engine.container(disabled).health is lab.engine.container(plain).health is None
+
+
+def test_what_has_stopped_is_not_called_healthy(lab: Lab) -> None:
+    name = lab.run(Healthcheck={"Test": ["CMD", "true"], "Interval": 3600 * 10**9})
+    lab.engine.stop(name)
+    health = lab.engine.container(name).health
+    assert health is not None
+    assert health.status == "unhealthy"
+
+
+def test_a_running_container_is_removed_only_by_force(lab: Lab) -> None:
+    name = lab.run()
+    with pytest.raises(Conflict):
+        lab.engine.remove_container(name)
+    lab.engine.remove_container(name, force=True)
+    assert lab.engine.containers(lab.selector) == []
+
+
+def test_a_renamed_container_has_only_its_new_name(lab: Lab) -> None:
+    name = lab.run()
+    lab.engine.rename(name, lab.name("other"))
+    assert lab.container("other").running
+    with pytest.raises(NotFound):
+        lab.engine.container(name)
+    lab.create("one")
+
+
+def test_a_container_cannot_be_given_a_name_that_is_taken_or_its_own(lab: Lab) -> None:
+    one, two = lab.create("one"), lab.create("two")
+    with pytest.raises(Conflict):
+        lab.engine.rename(one, two)
+    with pytest.raises(EngineError):
+        lab.engine.rename(one, one)
+    assert {container.name for container in lab.engine.containers(lab.selector)} == {one, two}
+
+
+ASKED_OF_A_CONTAINER: Mapping[str, Callable[[Engine, str], object]] = {
+    "inspect": lambda engine, name: engine.container(name),
+    "start": lambda engine, name: engine.start(name),
+    "stop": lambda engine, name: engine.stop(name),
+    "remove": lambda engine, name: engine.remove_container(name),
+    "remove by force": lambda engine, name: engine.remove_container(name, force=True),
+    "rename": lambda engine, name: engine.rename(name, name + "-new"),
+    "logs": lambda engine, name: engine.logs(name),
+    "follow": lambda engine, name: list(engine.follow(name)),
+    "exec": lambda engine, name: engine.exec(name, ["true"]),
+    "open": lambda engine, name: engine.open(name, ["true"], tty=False, stdin=False),
+    "connect": lambda engine, name: engine.connect("bridge", name, {}),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED_OF_A_CONTAINER.values(), ids=list(ASKED_OF_A_CONTAINER))
+def test_an_absent_container_is_not_found(lab: Lab, ask: Callable[[Engine, str], object]) -> None:
+    with pytest.raises(NotFound) as raised:
+        ask(lab.engine, lab.name("absent"))
+    assert raised.value.code == "engine.not_found"
+    assert lab.name("absent") in raised.value.message
+
+
+# --- mounts
+def test_mounts_are_told_by_kind_name_and_target(lab: Lab, tmp_path: Path) -> None:
+    volume = lab.volume()
+    name = lab.create(host={"Binds": [f"{volume}:/data", f"{tmp_path}:/here:ro"]})
+    mounts = {mount.target: (mount.type, mount.name) for mount in lab.engine.container(name).mounts}
+    assert mounts == {"/data": ("volume", volume), "/here": ("bind", "")}
+
+
+def test_a_path_that_the_container_declares_gets_a_volume_without_a_name_of_anybodys(lab: Lab) -> None:
+    volume = lab.volume()
+    name = lab.create(Volumes={"/own": {}, "/data": {}}, host={"Binds": [f"{volume}:/data"]})
+    mounts = {mount.target: mount.name for mount in lab.engine.container(name).mounts}
+    assert mounts["/data"] == volume
+    assert re.fullmatch("[0-9a-f]{64}", mounts["/own"])
+    assert lab.engine.volume(mounts["/own"])
+
+
+@pytest.mark.parametrize("volumes", [False, True], ids=["kept", "removed"])
+def test_only_volumes_without_a_name_go_with_a_container_and_only_when_told(lab: Lab, volumes: bool) -> None:
+    named = lab.volume()
+    name = lab.create(Volumes={"/own": {}}, host={"Binds": [f"{named}:/data"]})
+    (anonymous,) = {mount.name for mount in lab.engine.container(name).mounts} - {named}
+    lab.engine.remove_container(name, volumes=volumes)
+    assert lab.engine.volume(named)
+    if volumes:
+        with pytest.raises(NotFound):
+            lab.engine.volume(anonymous)
+    else:
+        lab.engine.remove_volume(anonymous)
+
+
+def test_binding_a_volume_that_is_not_there_makes_it(lab: Lab) -> None:
+    name = lab.name("made")
+    lab.create(host={"Binds": [f"{name}:/data"]})
+    assert lab.engine.volume(name).name == name
+    lab.engine.remove_container(lab.name("one"))
+    lab.engine.remove_volume(name)
+
+
+# --- logs
+def test_logs_come_in_order_whole_or_their_end(lab: Lab) -> None:
+    name = lab.finished(says=["one", "two", "three"])
+    assert lab.engine.logs(name) == ["one", "two", "three"]
+    assert lab.engine.logs(name, tail=2) == ["two", "three"]
+    assert lab.engine.logs(name, tail=0) == []
+    assert lab.engine.logs(name, tail=99) == ["one", "two", "three"]
+
+
+def test_logs_since_a_moment_leave_out_what_was_before(lab: Lab) -> None:
+    name = lab.finished(says=["one"])
+    now = datetime.now(UTC).timestamp()
+    assert lab.engine.logs(name, since=now - 3600) == ["one"]
+    assert lab.engine.logs(name, since=now + 3600) == []
+
+
+def test_logs_with_time_stamps_say_when(lab: Lab) -> None:
+    (line,) = lab.engine.logs(lab.finished(says=["one"]), timestamps=True)
+    stamp, text = line.split(" ", 1)
+    assert text == "one"
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(stamp)) < timedelta(minutes=1)
+
+
+def test_a_container_that_never_ran_has_no_logs(lab: Lab) -> None:
+    assert lab.engine.logs(lab.create()) == []
+
+
+def test_a_followed_log_ends_with_its_container(lab: Lab) -> None:
+    name = lab.run(says=["one", "two"])
+    stream = iter(lab.engine.follow(name))
+    stamp, _, text = next(stream).partition(b" ")
+    assert text == b"one"
+    assert datetime.fromisoformat(stamp.decode()).tzinfo is not None
+    lab.engine.stop(name)
+    assert [line.partition(b" ")[2] for line in stream] == [b"two"]
+
+
+def test_a_followed_log_begins_where_it_is_told(lab: Lab) -> None:
+    name = lab.finished(says=["one", "two", "three"])
+    assert [line.partition(b" ")[2] for line in lab.engine.follow(name, tail=1)] == [b"three"]
+    assert [line.partition(b" ")[2] for line in lab.engine.follow(name, tail=0)] == []
+
+
+def test_a_followed_log_is_ended_from_another_thread_without_an_error(lab: Lab) -> None:
+    stream = lab.engine.follow(lab.run(says=["one"]))
+    seen = threading.Event()
+    lines: list[bytes] = []
+
+    def read() -> None:
+        for line in stream:
+            lines.append(line.partition(b" ")[2])
+            seen.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert seen.wait(20)
+    stream.close()
+    reader.join(20)
+    assert not reader.is_alive()
+    assert lines == [b"one"]
+
+
+# --- commands in a container
+def test_a_command_gives_its_exit_code_and_both_streams(lab: Lab) -> None:
+    result = lab.engine.exec(lab.run(), ["sh", "-c", "echo out; echo err >&2; exit 3"])
+    assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
+
+
+def test_a_command_that_says_nothing_gives_nothing(lab: Lab) -> None:
+    result = lab.engine.exec(lab.run(), ["true"])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("state", ["created", "exited"])
+def test_no_command_runs_in_what_does_not_run(lab: Lab, state: str) -> None:
+    name = lab.create() if state == "created" else lab.finished()
+    with pytest.raises(Conflict) as raised:
+        lab.engine.exec(name, ["true"])
+    assert raised.value.message == f"could not run true in the container {name}"
+    with pytest.raises(Conflict):
+        lab.engine.open(name, ["true"], tty=False, stdin=False)
+
+
+def test_an_open_command_tells_its_streams_apart(lab: Lab) -> None:
+    session = lab.engine.open(lab.run(), ["sh", "-c", "echo out; echo err >&2; exit 3"], tty=False, stdin=False)
+    parts = list(session.output())
+    assert {number: b"".join(part for n, part in parts if n == number) for number in (1, 2)} == {
+        1: b"out\n",
+        2: b"err\n",
+    }
+    assert session.exit_code() == 3
+
+
+def test_an_open_command_reads_its_input_to_the_end(lab: Lab) -> None:
+    session = lab.engine.open(lab.run(), ["cat"], tty=False, stdin=True)
+    session.write(b"one\n")
+    session.write(b"two\n")
+    session.end_input()
+    assert b"".join(part for _, part in session.output()) == b"one\ntwo\n"
+    assert session.exit_code() == 0
+
+
+def test_on_a_terminal_all_output_is_one_stream(lab: Lab) -> None:
+    session = lab.engine.open(lab.run(), ["sh", "-c", "sleep 0.2; echo out; echo err >&2"], tty=True, stdin=False)
+    session.resize(24, 80)
+    parts = list(session.output())
+    assert {number for number, _ in parts} == {1}
+    assert b"".join(part for _, part in parts).replace(b"\r", b"") == b"out\nerr\n"
+    assert session.exit_code() == 0
+
+
+# --- networks
+def test_a_network_is_found_by_its_name_and_labels(lab: Lab) -> None:
+    name = lab.network()
+    network = lab.engine.network(name)
+    assert (network.name, network.labels) == (name, lab.labels)
+    assert lab.engine.networks(lab.selector) == [network]
+    assert lab.engine.networks([*lab.selector, "absent"]) == []
+
+
+def test_a_network_is_not_found_by_its_id(lab: Lab) -> None:
+    identity = lab.engine.network(lab.network()).id
+    with pytest.raises(NotFound):
+        lab.engine.network(identity)
+
+
+def test_a_second_network_of_the_same_name_is_a_conflict(lab: Lab) -> None:
+    lab.network()
+    with pytest.raises(Conflict):
+        lab.network()
+
+
+def test_an_absent_network_is_not_found(lab: Lab) -> None:
+    for ask in (lab.engine.network, lab.engine.remove_network):
+        with pytest.raises(NotFound):
+            ask(lab.name("absent"))
+    with pytest.raises(NotFound):
+        lab.engine.connect(lab.name("absent"), lab.run(), {})
+
+
+def test_a_network_is_removed_when_nothing_in_it_runs(lab: Lab) -> None:
+    network = lab.network()
+    name = lab.run(host={"NetworkMode": network})
+    with pytest.raises(Conflict):
+        lab.engine.remove_network(network)
+    lab.engine.stop(name)
+    lab.engine.remove_network(network)
+    assert lab.engine.networks(lab.selector) == []
+
+
+def test_aliases_are_kept_in_the_order_they_were_asked_for(lab: Lab) -> None:
+    network = lab.network()
+    endpoints = {network: {"Aliases": ["first", "second"]}}
+    name = lab.create(host={"NetworkMode": network}, NetworkingConfig={"EndpointsConfig": endpoints})
+    for _ in range(2):
+        (attachment,) = lab.engine.container(name).networks
+        assert attachment.network == network
+        assert attachment.aliases[:2] == ("first", "second")
+        lab.engine.start(name)
+    assert attachment.network_id in ("", lab.engine.network(network).id)
+    assert lab.engine.container(name).networks[0].network_id == lab.engine.network(network).id
+
+
+def test_a_container_joins_and_leaves_further_networks(lab: Lab) -> None:
+    first, second = lab.network("first"), lab.network("second")
+    name = lab.create(host={"NetworkMode": first})
+    lab.engine.connect(second, name, {"Aliases": ["alias"]})
+    lab.engine.start(name)
+    joined = {attachment.network: attachment.aliases for attachment in lab.engine.container(name).networks}
+    assert set(joined) == {first, second}
+    assert "alias" in joined[second]
+    lab.engine.disconnect(second, name)
+    assert [attachment.network for attachment in lab.engine.container(name).networks] == [first]
+
+
+def test_joining_twice_and_leaving_what_one_is_not_in_are_refused(lab: Lab) -> None:
+    network, other = lab.network(), lab.network("other")
+    name = lab.run(host={"NetworkMode": network})
+    with pytest.raises(EngineError):
+        lab.engine.connect(network, name, {})
+    with pytest.raises(EngineError):
+        lab.engine.disconnect(other, name)
+
+
+def test_before_api_1_44_a_container_is_created_in_one_network_only(lab: Lab) -> None:
+    networks = [lab.network("first"), lab.network("second")]
+    config: Mapping[str, Any] = {"EndpointsConfig": {network: {} for network in networks}}
+    if lab.engine.info().api_version >= (1, 44):
+        name = lab.create(host={"NetworkMode": networks[0]}, NetworkingConfig=config)
+        assert len(lab.engine.container(name).networks) == 2
+        return
+    with pytest.raises(EngineError):
+        lab.create(host={"NetworkMode": networks[0]}, NetworkingConfig=config)
+
+
+def test_a_container_remembers_the_id_of_its_network_and_does_not_start_in_another_of_that_name(lab: Lab) -> None:
+    network = lab.network()
+    name = lab.run(host={"NetworkMode": network})
+    lab.engine.stop(name)
+    lab.engine.remove_network(network)
+    lab.network()
+    (attachment,) = lab.engine.container(name).networks
+    assert attachment.network_id != lab.engine.network(network).id
+    with pytest.raises(NotFound, match="could not start"):
+        lab.engine.start(name)
+
+
+def test_a_container_that_never_ran_starts_in_the_network_of_that_name(lab: Lab) -> None:
+    network = lab.network()
+    name = lab.create(host={"NetworkMode": network})
+    lab.engine.remove_network(network)
+    with pytest.raises(NotFound):
+        lab.engine.start(name)
+    lab.network()
+    lab.engine.start(name)
+    assert lab.engine.container(name).running
+
+
+# --- volumes
+def test_a_volume_is_found_by_its_name_and_labels(lab: Lab) -> None:
+    name = lab.volume()
+    volume = lab.engine.volume(name)
+    assert (volume.name, volume.labels) == (name, lab.labels)
+    assert lab.engine.volumes(lab.selector) == [volume]
+    assert lab.engine.volumes([*lab.selector, "absent"]) == []
+
+
+def test_creating_a_volume_that_is_there_leaves_it_as_it_is(lab: Lab) -> None:
+    name = lab.volume()
+    lab.engine.create_volume(name, {"Labels": {"other": "labels"}})
+    assert lab.engine.volume(name).labels == lab.labels
+
+
+def test_a_volume_in_use_even_by_what_has_stopped_is_a_conflict(lab: Lab) -> None:
+    volume = lab.volume()
+    name = lab.finished()
+    lab.engine.remove_container(name)
+    name = lab.create(host={"Binds": [f"{volume}:/data"]})
+    with pytest.raises(Conflict):
+        lab.engine.remove_volume(volume)
+    lab.engine.remove_container(name)
+    lab.engine.remove_volume(volume)
+    assert lab.engine.volumes(lab.selector) == []
+
+
+def test_an_absent_volume_is_not_found(lab: Lab) -> None:
+    for ask in (lab.engine.volume, lab.engine.remove_volume):
+        with pytest.raises(NotFound):
+            ask(lab.name("absent"))
+
+
+# --- images
+def test_an_absent_image_is_none(lab: Lab) -> None:
+    assert lab.engine.image(lab.tag("absent")) is None
+    assert lab.engine.image("sha256:" + "0" * 64) is None
+
+
+def test_an_imported_image_is_found_by_name_and_id_with_its_labels(lab: Lab) -> None:
+    reference = lab.imported(changes=["LABEL a=b"])
+    image = image_of(lab.engine, reference)
+    assert re.fullmatch("sha256:[0-9a-f]{64}", image.id)
+    assert (image.tags, image.labels) == ((reference,), {"a": "b"})
+    assert lab.engine.image(image.id) == image
+
+
+def test_a_name_without_a_tag_means_latest(lab: Lab) -> None:
+    reference = lab.imported()
+    bare = f"localhost/{lab.name('bare')}"
+    lab.engine.tag(reference, bare)
+    assert image_of(lab.engine, bare) == image_of(lab.engine, bare + ":latest") == image_of(lab.engine, reference)
+    lab.engine.remove_image(bare)
+
+
+def test_an_image_may_have_several_names_and_goes_with_the_last(lab: Lab) -> None:
+    first = lab.imported()
+    second = lab.tag("second")
+    lab.engine.tag(first, second)
+    image = image_of(lab.engine, first)
+    assert set(image.tags) == {first, second}
+    lab.engine.remove_image(first)
+    assert image_of(lab.engine, second).tags == (second,)
+    assert lab.engine.image(first) is None
+    lab.engine.remove_image(second)
+    assert lab.engine.image(image.id) is None
+
+
+def test_a_name_that_is_given_anew_leaves_the_image_that_had_it(lab: Lab) -> None:
+    first, second = lab.imported("first"), lab.imported("second")
+    old = image_of(lab.engine, second)
+    lab.engine.tag(first, second)
+    assert image_of(lab.engine, second).id == image_of(lab.engine, first).id
+    assert image_of(lab.engine, old.id).tags == ()
+    lab.engine.remove_image(old.id)
+
+
+def test_an_image_in_use_is_a_conflict(lab: Lab) -> None:
+    reference = lab.imported()
+    name = lab.create(Image=reference)
+    with pytest.raises(Conflict):
+        lab.engine.remove_image(reference)
+    lab.engine.remove_container(name)
+    lab.engine.remove_image(reference)
+
+
+def test_an_absent_image_can_be_neither_named_nor_removed(lab: Lab) -> None:
+    with pytest.raises(NotFound):
+        lab.engine.tag(lab.tag("absent"), lab.tag("new"))
+    with pytest.raises(NotFound):
+        lab.engine.remove_image(lab.tag("absent"))
+
+
+def test_a_registry_that_does_not_answer_is_told_apart(lab: Lab) -> None:
+    with pytest.raises(EngineError) as raised:
+        lab.engine.pull("localhost:1/shtest-absent:1", ignore)
+    assert raised.value.code == "image.registry"
+    assert raised.value.message == "could not pull the image localhost:1/shtest-absent:1"
+    assert raised.value.cause
+
+
+def test_saved_images_can_be_loaded_again_with_names_and_labels(lab: Lab) -> None:
+    references = [lab.imported("first", ["LABEL n=1"]), lab.imported("second", ["LABEL n=2"])]
+    before = [image_of(lab.engine, reference) for reference in references]
+    archive = io.BytesIO(b"".join(lab.engine.save(references)))
+    for reference in references:
+        lab.engine.remove_image(reference)
+    lab.engine.load(archive)
+    after = [image_of(lab.engine, reference) for reference in references]
+    assert [(i.id, i.tags, i.labels) for i in after] == [(i.id, i.tags, i.labels) for i in before]
+
+
+def test_an_absent_image_cannot_be_saved(lab: Lab) -> None:
+    with pytest.raises(NotFound):
+        list(lab.engine.save([lab.tag("absent")]))
+
+
+def test_what_is_no_archive_cannot_be_loaded(lab: Lab) -> None:
+    with pytest.raises(EngineError):
+        lab.engine.load(io.BytesIO(b"this is no archive of images"))
+
+
+# --- builds
+def test_a_build_gives_a_named_labelled_image_and_says_what_it_does(lab: Lab, tmp_path: Path) -> None:
+    said: list[str] = []
+    options = lab.context(tmp_path, "FROM scratch\nCOPY payload /\n", payload="x")
+    identity = lab.engine.build(options, lambda line, current, total: said.append(line))
+    image = image_of(lab.engine, options.tag)
+    assert (image.id, image.tags) == (identity, (options.tag,))
+    assert image.labels.items() >= lab.labels.items()
+    assert any(line.startswith("Step 1/") for line in said)
+
+
+def test_a_build_that_fails_shows_its_last_lines_and_leaves_no_image(lab: Lab, tmp_path: Path) -> None:
+    from tests.fake_engine import FakeEngine
+
+    options = lab.context(tmp_path, f"FROM {lab.image}\nRUN echo on the way && exit 7\n")
+    if isinstance(lab.engine, FakeEngine):
+        lab.engine.build_failure = ["on the way", "returned a non-zero code: 7"]
+    with pytest.raises(EngineError) as raised:
+        lab.engine.build(options, ignore)
+    assert raised.value.code == "image.build"
+    assert raised.value.message == f"could not build the image {options.tag}"
+    assert "returned a non-zero code: 7" in raised.value.cause
+    assert "on the way" in raised.value.details
+    assert lab.engine.image(options.tag) is None
+
+
+def test_the_files_of_a_build_are_those_that_the_ignore_file_lets_through(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_text("# only these\n*\n!app\n**/__pycache__\n")
+    for name in ("Dockerfile", ".env", "app/main.py", "app/__pycache__/main.pyc", "app/deep/er.py", "other/x.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    files = engine.context_files(BuildOptions(tmp_path, "Dockerfile", "x"))
+    sent = {name for name in files if (tmp_path / name).is_file()}
+    assert sent - {".dockerignore", "Dockerfile"} == {"app/main.py", "app/deep/er.py"}
+    assert files == sorted(files)

@@ -1,0 +1,172 @@
+"""A user goes from `stockhelper` to `docker compose` and back, verb by verb, and each sees what the other did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.e2e.interop.oracle import assert_nothing_to_do
+from tests.e2e.steps import eventually, healthy, runs
+from tests.sandbox import Sandbox, names_of, sandbox
+
+pytestmark = [pytest.mark.engine, pytest.mark.compose]
+
+
+@pytest.fixture(scope="module")
+def ours(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A stack that `stockhelper up` has brought up; each test leaves it running."""
+    with sandbox(tmp_path_factory.mktemp("ours")) as made:
+        made.up()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def theirs(swept: None, ours: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A stack that `docker compose up -d` has brought up; `ours` is named for its image."""
+    with sandbox(tmp_path_factory.mktemp("theirs")) as made:
+        made.compose("up", "-d")
+        eventually(lambda: healthy(made))
+        yield made
+
+
+def states(project: Sandbox) -> dict[str, str]:
+    """Return each service's state as `stockhelper status` tells it."""
+    services = project.run("status", "--json").json["result"]["services"]
+    return {service["service"]: service["state"] for service in services}
+
+
+def seen_by_compose(project: Sandbox) -> dict[str, str]:
+    """Return each service's state as `docker compose ps` tells it."""
+    rows = [json.loads(line) for line in project.compose("ps", "--all", "--format", "json").stdout.splitlines()]
+    return {row["Service"]: row["State"] for row in rows}
+
+
+# --- on a stack that stockhelper brought up
+def test_compose_reads_the_logs_of_a_stack_of_ours(ours: Sandbox) -> None:
+    ours.get("/asked-for-by-a-test")
+
+    said = eventually(lambda: ours.compose("logs", "--no-color", "app").stdout)
+
+    assert "app-1  | " in said
+    assert "/asked-for-by-a-test" in said
+    assert "migrate-1  | " in ours.compose("logs", "--no-color").stdout
+
+
+def test_compose_runs_a_command_in_a_service_of_ours(ours: Sandbox) -> None:
+    assert ours.compose("exec", "-T", "db", "psql", "-U", "stockhelper", "-XAtc", "SELECT 6 * 7").stdout == "42\n"
+    assert ours.compose("exec", "-T", "app", "sh", "-c", "exit 7", check=False).returncode == 7
+
+
+def test_after_compose_restarted_a_stack_of_ours_up_has_nothing_to_do(ours: Sandbox) -> None:
+    before = runs(ours, "db", "app")
+
+    ours.compose("restart", "db", "app")
+
+    after = runs(ours, "db", "app")
+    assert {service: run[0] for service, run in after.items()} == {service: run[0] for service, run in before.items()}
+    assert after["app"][1] > before["app"][1]
+    assert ours.up().plan == []
+    assert ours.run("status").code == 0
+
+
+def test_stockhelper_sees_what_compose_stopped_and_what_it_started_again(ours: Sandbox) -> None:
+    ours.compose("stop")
+    assert states(ours) == {"db": "exited", "migrate": "exited", "app": "exited"}
+    assert ours.run("status").code == 1
+
+    ours.compose("start", "db", "app")
+    eventually(lambda: healthy(ours))
+    assert states(ours) == {"db": "running", "migrate": "exited", "app": "running"}
+    assert ours.run("status").code == 0
+
+
+def test_compose_sees_what_stockhelper_stopped_and_what_it_started_again(ours: Sandbox) -> None:
+    assert ours.run("stop", "app").code == 0
+    assert seen_by_compose(ours) == {"db": "running", "migrate": "exited", "app": "exited"}
+
+    assert ours.run("start").code == 0
+    assert seen_by_compose(ours) == {"db": "running", "migrate": "exited", "app": "running"}
+
+
+def test_what_compose_removed_from_a_stack_of_ours_up_makes_again_and_compose_agrees(ours: Sandbox) -> None:
+    before = runs(ours, "db")
+    ours.compose("rm", "--stop", "--force", "app")
+    assert states(ours)["app"] == "missing"
+
+    ours.up()
+
+    assert runs(ours, "db") == before
+    assert_nothing_to_do(ours, "db", "app")
+
+
+# --- on a stack that Compose brought up
+def test_up_adopts_a_stack_that_compose_brought_up_and_touches_no_container(theirs: Sandbox) -> None:
+    before = runs(theirs)
+
+    result = theirs.up()
+
+    assert result.plan == []
+    assert runs(theirs) == before
+
+
+def test_status_tells_of_a_stack_that_compose_brought_up(theirs: Sandbox) -> None:
+    result = theirs.run("status", "--json")
+
+    assert result.code == 0
+    assert states(theirs) == {"db": "running", "migrate": "exited", "app": "running"}
+    assert result.json["result"]["urls"] == [theirs.url]
+    assert result.json["result"]["orphans"] == []
+
+
+def test_logs_reads_a_stack_that_compose_brought_up(theirs: Sandbox) -> None:
+    theirs.get("/asked-for-by-a-test")
+
+    said = eventually(lambda: theirs.run("logs").out)
+
+    for service in ("db", "migrate", "app"):
+        assert f"{service}-1" in said
+    assert "/asked-for-by-a-test" in theirs.run("logs", "app").out
+
+
+def test_exec_and_psql_work_on_a_stack_that_compose_brought_up(theirs: Sandbox) -> None:
+    assert theirs.run("exec", "app", "--", "id", "-u").out == "10001\n"
+    assert theirs.run("psql", "--", "-XAtc", "SELECT 6 * 7").out == "42\n"
+
+
+def test_restart_keeps_the_containers_that_compose_made(theirs: Sandbox) -> None:
+    before, moment = runs(theirs), datetime.now(UTC).isoformat()
+
+    assert theirs.run("restart").code == 0
+
+    after = runs(theirs)
+    assert after["migrate"] == before["migrate"]
+    assert [after[service][0] for service in ("db", "app")] == [before[service][0] for service in ("db", "app")]
+    assert all(after[service][1] > moment for service in ("db", "app"))
+    assert healthy(theirs)
+
+
+def test_one_change_to_a_stack_of_composes_is_made_by_up_and_compose_is_content_with_it(theirs: Sandbox) -> None:
+    before, changed = runs(theirs), {"APP_MEMORY": "600m"}
+
+    theirs.up(environment=changed)
+
+    assert runs(theirs, "db") == {"db": before["db"]}
+    assert theirs.container("app")["HostConfig"]["Memory"] == 600 << 20
+    assert_nothing_to_do(theirs, "db", "app", environment=changed)
+
+
+def test_down_with_volumes_takes_away_all_that_compose_made(theirs: Sandbox) -> None:
+    assert theirs.run("down", "--volumes", "--no-backup", "--yes").code == 0
+
+    assert names_of(theirs.name) == []
+
+
+def test_compose_down_with_volumes_takes_away_all_that_stockhelper_made(ours: Sandbox) -> None:
+    ours.compose("down", "--volumes")
+
+    assert names_of(ours.name) == []
+    assert set(states(ours).values()) == {"missing"}
+    assert "Nothing to do" in ours.run("down").out

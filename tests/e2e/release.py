@@ -1,0 +1,96 @@
+"""A project whose sources a test may change: its image has a name of its own and goes when the test ends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.sandbox import ROOT, RUN_PREFIX, Sandbox, client, sandbox
+
+#: On every image of a build, the intermediate ones too, so that all of them can be found again.
+_LABEL: Final = "stockhelper.test-release"
+#: From here on a build differs from that of other projects; all before it is taken from the builder's cache.
+_SOURCES: Final = "COPY docker/app/stockhelper_app"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A project with sources and an image of its own."""
+
+    project: Sandbox
+    image: str
+
+    @property
+    def dockerfile(self) -> Path:
+        """Its Dockerfile."""
+        return self.project.root / "docker" / "app" / "Dockerfile"
+
+    @property
+    def app(self) -> Path:
+        """The folder of its service's source."""
+        return self.project.root / "docker" / "app" / "stockhelper_app"
+
+    def edit(self, path: Path, old: str, new: str) -> None:
+        """Replace a text that stands once in a file."""
+        text = path.read_text()
+        assert text.count(old) == 1, f"{path}: {old!r} stands there {text.count(old)} times"
+        path.write_text(text.replace(old, new))
+
+    def add_migration(self, body: str) -> None:
+        """Add a migration after the last one."""
+        versions = self.project.root / "migrations" / "versions"
+        lines = [
+            '"""A test."""',
+            "from alembic import op",
+            'revision = "test"',
+            'down_revision = "0001"',
+            "def upgrade():",
+            *(f"    {line}" for line in body.splitlines()),
+            "def downgrade():",
+            "    pass",
+        ]
+        (versions / "9999_test.py").write_text("\n".join(lines) + "\n")
+
+    def bring_up(self) -> None:
+        """Bring it up with an image built from the present sources, whoever built the one before."""
+        if self.project.up().json["warnings"]:
+            self.project.up("--build")
+
+    def image_id(self) -> str:
+        """Return the id of its image."""
+        return str(client().images.get(self.image).id)
+
+    def restore(self) -> None:
+        """Make the sources what they were."""
+        for folder in ("docker", "migrations"):
+            shutil.rmtree(self.project.root / folder)
+            shutil.copytree(ROOT / folder, self.project.root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        text = self.dockerfile.read_text()
+        label = f"LABEL {_LABEL}={self.project.name}\n"
+        assert text.count(_SOURCES) == 1
+        self.dockerfile.write_text(text.replace(_SOURCES, label + _SOURCES) + label)
+
+    def remove_images(self) -> None:
+        """Remove its image, those it had before, and what building them left."""
+        images = client().images
+        for image in images.list(filters={"label": f"{_LABEL}={self.project.name}"}):
+            images.remove(str(image.id), force=True)
+
+
+@contextmanager
+def own_release(folder: Path) -> Iterator[Release]:
+    """Make a project with an image of its own in a folder; all of it goes at the end."""
+    image = f"localhost/{RUN_PREFIX}{folder.name.lower()}:latest"
+    made: Release | None = None
+    try:
+        with sandbox(folder, APP_IMAGE=image) as project:
+            made = Release(project, image)
+            made.restore()
+            yield made
+    finally:
+        if made is not None:
+            made.remove_images()

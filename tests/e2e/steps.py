@@ -1,0 +1,65 @@
+"""What the scenarios have in common: looking at a stack, waiting for something, and being refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import httpx
+
+from tests.sandbox import Result, Sandbox, names_of
+
+T = TypeVar("T")
+
+#: Seconds until something that a test waits for must have come true.
+PATIENCE = 30.0
+
+
+def eventually(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
+    """Ask until the answer is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"still {answer!r} after {seconds:g} s"
+        time.sleep(0.05)
+    return answer
+
+
+def healthy(project: Sandbox) -> bool:
+    """Whether its app answers, and the database behind it."""
+    try:
+        return project.get("/api/v1/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def runs(project: Sandbox, *services: str) -> dict[str, tuple[str, str]]:
+    """Return each service's container and when it was started: what no command may change that changes nothing."""
+    inspected = {service: project.container(service) for service in services or ("db", "migrate", "app")}
+    return {service: (raw["Id"], raw["State"]["StartedAt"]) for service, raw in inspected.items()}
+
+
+def refused(project: Sandbox, result: Result, code: int, *parts: str) -> None:
+    """Check that a command failed with a code and one clear line that has these parts, and left the engine alone."""
+    explained(result, code, *parts)
+    assert names_of(project.name) == []
+
+
+def explained(result: Result, code: int, *parts: str) -> None:
+    """Check that a command failed with a code, that one line says what, and that all these parts are in the message."""
+    said = result.err
+    assert result.code == code, said + result.out
+    assert len(re.findall("^error: ", said, re.MULTILINE)) == 1, said
+    assert "Traceback" not in said
+    assert "bug in stockhelper" not in said
+    for part in parts:
+        assert part in said, f"{part!r} is not in:\n{said}"
+
+
+def without_override(command: Sequence[str]) -> list[str]:
+    """Return the command as one that file permissions bind: root's own power over them is taken from it."""
+    if os.geteuid() != 0:
+        return list(command)
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *command]

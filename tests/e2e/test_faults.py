@@ -1,0 +1,210 @@
+"""What fails, fails early, is told with its cause, and takes nothing with it that ran before."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.release import Release
+from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.e2e.tunnel import tunnel
+from tests.sandbox import Sandbox, client, interrupt, names_of, sandbox
+
+ROW = "insert into stocks (symbol, name, exchange) values ('600519.SH', 'Kweichow Moutai', 'SH')"
+
+
+@pytest.fixture(scope="module")
+def lasting(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A stack that is up, with a row in it that must outlive everything that is done to it here."""
+    with sandbox(tmp_path_factory.mktemp("lasting")) as made:
+        made.up()
+        made.psql(ROW)
+        yield made
+
+
+@pytest.fixture
+def standing(lasting: Sandbox) -> Iterator[Sandbox]:
+    """The same, up and healthy at the start of a test, its row still there at the end."""
+    lasting.set("COMPOSE_FILE", "compose/compose.yaml")
+    lasting.up()
+    yield lasting
+    lasting.set("COMPOSE_FILE", "compose/compose.yaml")
+    lasting.up()
+    assert lasting.psql("select symbol from stocks") == "600519.SH"
+
+
+def change(project: Sandbox, service: str, **keys: str) -> None:
+    """Put an override over the project's compose file that changes keys of one service."""
+    lines = [f"      {key}: {value}" for key, value in keys.items()]
+    (project.root / "bad.yaml").write_text("\n".join(["services:", f"    {service}:", *lines, ""]))
+    project.set("COMPOSE_FILE", "compose/compose.yaml:bad.yaml")
+
+
+def test_a_release_that_exits_at_once_is_found_at_once_and_the_old_one_serves_again(standing: Sandbox) -> None:
+    before = runs(standing, "app")["app"][0]
+    change(standing, "app", command='[sh, -c, "echo going down; exit 3"]')
+    began = time.monotonic()
+    result = standing.run("up", "--timeout", "60")
+    assert time.monotonic() - began < 20
+    explained(result, 5, "app exited before it was ready", "  | going down", "exit code 3")
+    assert eventually(lambda: healthy(standing))
+    assert runs(standing, "app")["app"][0] == before
+
+
+def test_a_release_that_never_gets_healthy_is_given_up_in_time_and_the_old_one_serves_again(standing: Sandbox) -> None:
+    before = runs(standing, "app")["app"][0]
+    change(standing, "app", command='[sh, -c, "echo idling; exec sleep 600"]', stop_grace_period="1s")
+    explained(standing.run("up", "--timeout", "2"), 5, "app did not get healthy within 2 s", "  | idling")
+    assert eventually(lambda: healthy(standing))
+    assert runs(standing, "app")["app"][0] == before
+
+
+def test_a_first_release_that_exits_leaves_its_container_to_be_looked_at(project: Sandbox) -> None:
+    change(project, "app", command='[sh, -c, "echo going down; exit 3"]', restart='"no"')
+    explained(project.run("up"), 5, "  | going down", "next: stockhelper logs app")
+    assert project.container("app")["State"]["ExitCode"] == 3
+    assert "going down" in project.run("logs", "app").out
+
+
+def test_a_migration_that_fails_exits_6_and_what_ran_still_runs(release: Release) -> None:
+    project = release.project
+    before = runs(project, "app", "db")
+    release.add_migration('op.execute("create table half (id int)")\nop.execute("select 1/0")')
+    result = project.run("up")
+    explained(result, 6, "the migration failed", "division by zero", "next: stockhelper logs migrate")
+    assert runs(project, "app", "db") == before
+    assert healthy(project)
+    assert project.psql("select version_num from alembic_version") == "0001"
+    assert project.psql("select to_regclass('half') is null") == "t"
+
+
+def test_a_password_that_was_changed_in_env_only_is_named_and_mended_in_place(standing: Sandbox) -> None:
+    path = standing.root / ".env"
+    before = path.read_text()
+    standing.set("POSTGRES_PASSWORD", "another'one $with @:/?#%")
+    try:
+        explained(standing.run("up"), 3, "refuses the password of stockhelper", "next: stockhelper db set-password")
+        assert standing.run("db", "set-password").code == 0
+        standing.up()
+        assert healthy(standing)
+    finally:
+        path.write_text(before)
+        standing.run("db", "set-password")
+
+
+def test_of_two_ups_at_once_one_works_and_the_other_names_it(standing: Sandbox) -> None:
+    change(standing, "app", command='[sh, -c, "exec sleep 600"]', stop_grace_period="1s")
+    first = standing.start("up", "--timeout", "30")
+    try:
+        eventually(lambda: app_sleeps(standing))
+        second = standing.run("down")
+        explained(second, 8, f"pid {first.pid} on ", "since ", "stockhelper status")
+        assert standing.run("status").code in (0, 1), "readers never wait"
+    finally:
+        interrupt(first, signal.SIGINT)
+
+
+def test_a_killed_holder_leaves_no_lock_and_the_next_up_ends_as_ever(standing: Sandbox) -> None:
+    change(standing, "app", environment='{LOG_LEVEL: "DEBUG"}')
+    holder = standing.start("up")
+    eventually(lambda: any(name.endswith(f"_{standing.name}-app-1") for name in names_of(standing.name)))
+    holder.kill()
+    holder.communicate()
+    standing.up()
+    assert sorted(c.name for c in client().containers.list(all=True) if c.name and standing.name in c.name) == [
+        f"{standing.name}-{service}-1" for service in ("app", "db", "migrate")
+    ]
+    assert healthy(standing)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+def test_an_interrupted_up_says_what_is_half_done_and_what_runs_goes_on(
+    standing: Sandbox, number: signal.Signals, code: int
+) -> None:
+    database = runs(standing, "db")
+    change(standing, "app", command='[sh, -c, "exec sleep 600"]', stop_grace_period="1s")
+    process = standing.start("up", "--timeout", "60")
+    eventually(lambda: app_sleeps(standing))
+    result = interrupt(process, number)
+    explained(result, code, "what was started goes on running", "not done: wait for service app")
+    assert runs(standing, "db") == database
+
+
+def app_sleeps(project: Sandbox) -> bool:
+    """Whether the successor that only sleeps has been started."""
+    containers = client().containers.list(filters={"label": f"com.docker.compose.project={project.name}"})
+    return any("_" in str(c.name) and "sleep 600" in str(c.attrs["Config"]["Cmd"]) for c in containers)
+
+
+def test_it_works_from_a_subfolder(standing: Sandbox) -> None:
+    assert standing.run("status", cwd=standing.root / "docker" / "app").code == 0
+
+
+def test_it_works_in_a_path_with_blanks_and_letters_of_other_scripts(
+    swept: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with sandbox(tmp_path_factory.mktemp("股票 助手 é")) as made:
+        made.up()
+        assert healthy(made)
+        assert not made.up().plan
+        assert made.compose("ps", "-q").stdout.strip()
+
+
+def test_it_works_without_utf_8_and_on_a_narrow_screen(standing: Sandbox) -> None:
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "COLUMNS": "40"}
+    for verb in ("up", "status", "config"):
+        result = standing.run(verb, environment=plain)
+        assert (result.code, "Traceback" in result.err) == (0, False), result.err
+
+
+@pytest.mark.parametrize("verb", ["status", "config", "logs"])
+def test_a_reader_that_goes_away_is_no_error_worth_a_trace(standing: Sandbox, verb: str) -> None:
+    command = " ".join(standing.command(verb))
+    for script in (f"{command} >&-", f"{command} | true"):
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=standing.root,
+            env=standing.environment({}),
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        assert "bug in stockhelper" not in done.stderr
+
+
+def test_an_engine_that_is_asked_over_tcp_is_waited_for_through_the_engine(standing: Sandbox) -> None:
+    with tunnel() as remote:
+        assert standing.run("restart", "app", environment=remote.environment).code == 0
+        assert standing.run("status", environment=remote.environment).code == 0
+
+
+def test_an_engine_that_dies_in_the_middle_exits_4_and_the_same_command_works_when_it_is_back(project: Sandbox) -> None:
+    with tunnel() as remote:
+        remote.on_change(3, remote.break_down)
+        explained(project.run("up", environment=remote.environment), 4, "the engine")
+    project.up()
+    assert healthy(project)
+
+
+@pytest.mark.parametrize("changes", range(1, 14, 2))
+def test_up_after_a_kill_at_any_call_to_the_engine_ends_as_if_nothing_had_happened(
+    project: Sandbox, changes: int
+) -> None:
+    with tunnel() as remote:
+        process = project.start("up", environment=remote.environment)
+        remote.on_change(changes, process.kill)
+        process.communicate(timeout=60)
+        assert process.returncode in (-signal.SIGKILL, 0)
+    project.up()
+    assert not project.up().plan
+    assert healthy(project)
+    containers = client().containers.list(all=True, filters={"label": f"com.docker.compose.project={project.name}"})
+    assert sorted(str(container.name) for container in containers) == [
+        f"{project.name}-{service}-1" for service in ("app", "db", "migrate")
+    ]

@@ -1,0 +1,349 @@
+"""A stack through its life, by stockhelper and by the real docker compose in turn: neither notices the other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.sandbox import Sandbox, client, free_port, interrupt, names_of, sandbox
+
+#: A further service as people add one: with a volume without a name, following the database, under another name too.
+EXTRA = """
+services:
+  watcher:
+    image: ${PYTHON_IMAGE}
+    user: nobody
+    entrypoint: [sh, -c, "trap 'exit 0' TERM; echo watching $$LEVEL; while :; do sleep 600 & wait; done"]
+    environment: {LEVEL: "1"}
+    init: true
+    volumes: [/kept]
+    networks: {stock_helper_net: {aliases: [lookout]}}
+    depends_on: {db: {condition: service_healthy, restart: true}}
+    stop_grace_period: 5s
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A stack with a further service, up."""
+    with sandbox(tmp_path_factory.mktemp("life")) as made:
+        (made.root / "extra.yaml").write_text(EXTRA)
+        made.set("COMPOSE_FILE", "compose/compose.yaml:extra.yaml")
+        made.up()
+        yield made
+
+
+@pytest.fixture
+def life(shared: Sandbox) -> Sandbox:
+    """The same, up as its files say at the start of a test."""
+    (shared.root / "extra.yaml").write_text(EXTRA)
+    shared.up("--remove-orphans")
+    return shared
+
+
+def extra(project: Sandbox, old: str, new: str) -> None:
+    """Change the further service's definition."""
+    assert EXTRA.count(old) == 1
+    (project.root / "extra.yaml").write_text(EXTRA.replace(old, new))
+
+
+def causes(project: Sandbox) -> Mapping[str, str]:
+    """Return service → why it would be replaced."""
+    plan = project.run("up", "--dry-run", "--json").json["result"]["plan"]
+    created = [action for action in plan if (action["action"], action["kind"]) == ("create", "container")]
+    return {
+        re.split(r"-\w+$", action["resource"].split(project.name + "-")[1])[0]: action["cause"] for action in created
+    }
+
+
+# --- docker compose on what stockhelper brought up, and the other way round
+
+
+def test_compose_finds_every_service_running_and_would_create_none(life: Sandbox) -> None:
+    said = life.compose("--dry-run", "up", "-d").stderr
+    for service in ("app", "db", "watcher"):
+        assert re.search(rf"{life.name}-{service}-1 +Running", said), said
+    assert "Recreate" not in said
+    assert "Create" not in said
+
+
+def test_every_verb_of_compose_works_on_it(life: Sandbox) -> None:
+    assert {row["Service"] for row in map(json.loads, life.compose("ps", "--format", "json").stdout.splitlines())} == {
+        "app", "db", "watcher",
+    }  # fmt: skip
+    assert "watching 1" in life.compose("logs", "watcher").stdout
+    assert life.compose("exec", "-T", "watcher", "echo", "hello").stdout == "hello\n"
+    before = runs(life, "watcher")
+    life.compose("restart", "watcher")
+    assert runs(life, "watcher")["watcher"][0] == before["watcher"][0]
+    life.compose("stop", "watcher")
+    assert life.run("status").code == 1
+    life.compose("start", "watcher")
+    assert life.run("status").code == 0
+
+
+def test_what_compose_recreates_is_adopted(life: Sandbox) -> None:
+    life.compose("up", "-d", "--force-recreate", "--no-deps", "watcher")
+    assert not life.up().plan
+    assert life.run("restart", "watcher").code == 0
+    assert "watching 1" in life.run("logs", "watcher").out
+
+
+def test_down_with_volumes_by_compose_leaves_nothing(project: Sandbox) -> None:
+    project.up()
+    project.compose("down", "-v")
+    assert names_of(project.name) == []
+
+
+# --- what changed is replaced, with its cause, and nothing else
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ('LEVEL: "1"', 'LEVEL: "2"', "environment (LEVEL)"),
+        ("init: true", "init: true\n    healthcheck: {test: [CMD, 'true']}", "healthcheck"),
+        ("init: true", "init: true\n    ports: ['127.0.0.1:0:80']", "ports"),
+        ("aliases: [lookout]", "aliases: [lookout, other]", "configuration changed"),
+        ("/kept", "/kept, more:/more", "volumes"),
+        ("user: nobody", "user: '65534'", "user"),
+    ],
+    ids=["environment", "health-check", "port", "alias", "volume", "user"],
+)
+def test_only_what_changed_would_be_replaced(life: Sandbox, old: str, new: str, cause: str) -> None:
+    text = EXTRA + ("volumes: {more: {}}\n" if "more:" in new else "")
+    (life.root / "extra.yaml").write_text(text.replace(old, new))
+    told = causes(life)
+    assert set(told) == {"watcher"}
+    assert cause in told["watcher"]
+
+
+def test_a_replaced_container_keeps_its_volumes_and_its_names_and_the_rest_is_not_touched(life: Sandbox) -> None:
+    before = runs(life, "db", "app")
+    assert life.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
+    extra(life, 'LEVEL: "1"', 'LEVEL: "2"')
+    life.up()
+    assert life.run("exec", "watcher", "cat", "/kept/file").out == "here\n"
+    assert "watching 2" in life.run("logs", "watcher").out
+    for name in ("lookout", "watcher", "db"):
+        assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
+    assert runs(life, "db", "app") == before
+
+
+def test_who_depends_on_a_replaced_service_with_restart_follows_it(life: Sandbox) -> None:
+    before = runs(life, "watcher", "app")
+    (life.root / "extra.yaml").write_text(EXTRA + "  db: {pids_limit: 190}\n")
+    life.up()
+    after = runs(life, "watcher", "app")
+    assert after["app"] == before["app"]
+    assert after["watcher"][0] == before["watcher"][0]
+    assert after["watcher"][1] != before["watcher"][1]
+    assert eventually(lambda: healthy(life))
+
+
+def test_a_changed_network_is_made_anew_and_everybody_is_found_in_it_again(life: Sandbox) -> None:
+    network = client().networks.get(f"{life.name}_stock_helper_net").id
+    assert life.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
+    (life.root / "extra.yaml").write_text(EXTRA + "networks: {stock_helper_net: {labels: {level: '2'}}}\n")
+    result = life.up()
+    assert f"remove network {life.name}_stock_helper_net" in result.plan
+    assert client().networks.get(f"{life.name}_stock_helper_net").id != network
+    for name in ("lookout", "db", f"{life.name}-app-1"):
+        assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
+    assert life.run("exec", "watcher", "cat", "/kept/file").out == "here\n"
+    assert healthy(life)
+    assert not life.up().plan
+
+
+def test_an_orphan_is_named_and_removed_on_demand(life: Sandbox) -> None:
+    life.set("COMPOSE_FILE", "compose/compose.yaml")
+    volume = life.container("watcher")["Mounts"][0]["Name"]
+    try:
+        assert f"{life.name}-watcher-1 belongs to no service" in life.run("up").err
+        assert life.run("up", "--remove-orphans").code == 0
+        assert f"{life.name}-watcher-1" not in names_of(life.name)
+    finally:
+        life.set("COMPOSE_FILE", "compose/compose.yaml:extra.yaml")
+        client().volumes.get(volume).remove()
+
+
+def test_a_strangers_container_of_that_name_is_neither_taken_nor_removed(life: Sandbox) -> None:
+    name = f"{life.name}-watcher-1"
+    client().containers.get(name).remove(force=True, v=True)
+    image = client().containers.get(f"{life.name}-db-1").image
+    assert image is not None
+    stranger = client().containers.create(str(image.id), name=name, entrypoint=["true"])
+    try:
+        explained(life.run("up"), 1, f"the container name {name} is taken", "docker rename")
+        assert client().containers.get(name).id == stranger.id
+    finally:
+        stranger.remove(v=True)
+
+
+# --- the verbs
+
+
+def test_restart_shows_for_how_long_the_app_was_away_and_kills_nobody(life: Sandbox) -> None:
+    result = life.run("restart", "--json")
+    assert result.code == 0
+    assert 0 < result.json["result"]["gap_seconds"] < 20
+    order = [f"{action['action']} {action['resource'].split('-')[-2]}" for action in result.json["result"]["plan"]
+             if action["kind"] == "container"]  # fmt: skip
+    assert order.index("stop app") < order.index("stop db") < order.index("start db") < order.index("start app")
+
+
+def test_stop_ends_every_container_gracefully_and_start_brings_them_back(life: Sandbox) -> None:
+    assert life.run("stop").code == 0
+    for service in ("app", "db", "watcher"):
+        state = life.container(service)["State"]
+        assert (state["Status"], state["ExitCode"] == 137) == ("exited", False), service
+    assert life.run("start").code == 0
+    assert healthy(life)
+
+
+def test_logs_follow_a_service_through_a_restart_and_end_with_the_stack(project: Sandbox) -> None:
+    project.up()
+    lines: list[str] = []
+    with project.start("logs", "-f", "--json", "--tail", "0", "app") as process:
+        reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
+        reader.start()
+        assert project.run("restart", "app").code == 0
+        eventually(lambda: sum("Application startup complete" in line for line in lines) == 1)
+        assert all(json.loads(line)["result"]["service"] == "app" for line in lines)
+        project.run("down")
+        assert process.wait(timeout=20) == 0
+        reader.join()
+
+
+def test_logs_show_the_last_lines_of_those_who_are_named(life: Sandbox) -> None:
+    lines = life.run("logs", "--tail", "1", "db", "watcher").out.splitlines()
+    assert sorted(line.partition(" ")[0] for line in lines) == ["db-1", "watcher-1"]
+    assert life.run("logs", "--since", "1ns", "watcher").out == ""
+
+
+def test_a_command_in_a_container_has_its_streams_and_its_exit_code(life: Sandbox) -> None:
+    result = life.run("exec", "watcher", "--", "sh", "-c", "cat; echo oops >&2; exit 7", stdin="from here\n")
+    assert (result.code, result.out, result.err) == (7, "from here\n", "oops\n")
+    assert life.run("psql", "-Atc", "select 6 * 7").out == "42\n"
+    assert life.run("psql", "-At", stdin="select current_user;\n").out == "stockhelper\n"
+
+
+def test_a_shell_on_a_terminal_has_its_size_and_gets_its_ctrl_c(life: Sandbox) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(life.root)
+        os.execvpe(life.command()[0], life.command("shell", "watcher"), life.environment({}))
+    said = bytearray()
+
+    def hear() -> bytes:
+        if select.select([terminal], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):  # the terminal is closed: that is its end
+                said.extend(os.read(terminal, 65536))
+        return bytes(said)
+
+    def wait_for(text: bytes) -> None:
+        eventually(lambda: text in hear())
+
+    wait_for(b"$ ")
+    os.write(terminal, b"stty rows 33 cols 77; stty size; echo ready\n")
+    wait_for(b"33 77")
+    os.write(terminal, b"sleep 600\n")
+    wait_for(b"sleep 600")
+    os.write(terminal, b"\x03")
+    os.write(terminal, b"echo a''live; exit 9\n")
+    wait_for(b"alive")
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 9
+
+
+def test_images_travel_in_one_file_that_is_refused_when_it_was_damaged(life: Sandbox, tmp_path: Path) -> None:
+    file = tmp_path / "images.tar"
+    saved = life.run("images", "save", str(file), "--json").json["result"]["images"]
+    assert life.run("images", "load", str(file), "--json").json["result"]["images"] == saved
+    whole = file.read_bytes()
+    middle = whole.index(b"\x7fELF") + 4096
+    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    explained(life.run("images", "load", str(file)), 4, "is not a whole archive", "checksum")
+    file.write_bytes(whole[: len(whole) // 2])
+    explained(life.run("images", "load", str(file)), 4, "is not a whole archive")
+
+
+def test_config_is_what_compose_takes_it_for_and_hides_secrets(life: Sandbox) -> None:
+    shown = life.run("config", "--json", "--show-secrets").json["result"]
+    theirs: Any = json.loads(life.compose("config", "--format", "json").stdout)
+    assert shown == theirs
+    secret = shown["services"]["db"]["environment"]["POSTGRES_PASSWORD"]
+    assert secret not in life.run("config").out + life.run("config", "--json").out
+
+
+def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path) -> None:
+    command = tmp_path / "stockhelper"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(life.command())} "$@"\n')
+    command.chmod(0o755)
+    script = """
+        eval "$(stockhelper completion bash)"
+        COMP_WORDS=(stockhelper re) COMP_CWORD=1
+        $(complete -p stockhelper | sed 's/.*-F \\([^ ]*\\).*/\\1/') stockhelper
+        echo "${COMPREPLY[@]}"
+    """
+    environment = {**life.environment({}), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["restart"]
+
+
+def test_in_development_an_edited_file_is_live_and_up_goes_back_with_its_cause(project: Sandbox) -> None:
+    project.set("DB_PORT", str(free_port()))
+    project.up("--dev")
+    assert project.container("db")["NetworkSettings"]["Ports"]["5432/tcp"][0]["HostIp"] == "127.0.0.1"
+    routes = project.root / "docker" / "app" / "stockhelper_app" / "routes.py"
+    text = routes.read_text()
+    assert '"connected"' in text
+    routes.write_text(text.replace('"connected"', '"edited"'))
+    eventually(lambda: healthy(project) and project.get("/api/v1/health").json()["database"] == "edited", 15)
+    routes.write_text(text)
+    told = causes(project)
+    assert "ports" in told["db"] or "configuration changed" in told["db"]
+    assert "app" in told
+
+
+def test_migrate_asks_and_answers_through_the_image(life: Sandbox) -> None:
+    assert life.run("migrate", "current").out.strip() == "0001 (head)"
+    assert life.run("migrate", "check").code == 0
+    life.psql("update alembic_version set version_num = 'beef'")
+    try:
+        explained(life.run("migrate"), 6, "at revision beef, which this code does not have")
+    finally:
+        life.psql("update alembic_version set version_num = '0001'")
+    assert not [name for name in names_of(life.name) if "-run-" in name]
+
+
+def test_the_same_project_from_another_folder_has_the_same_lock(life: Sandbox, tmp_path: Path) -> None:
+    import shutil
+
+    twin = tmp_path / "twin"
+    shutil.copytree(life.root, twin)
+    (life.root / "extra.yaml").write_text(
+        EXTRA.replace("init: true", "init: true\n    healthcheck: {test: [CMD, 'false']}")
+    )
+    holder = life.start("up", "--timeout", "60")
+    try:
+        eventually(lambda: any(f"_{life.name}-watcher" in name for name in names_of(life.name)))
+        result = life.run("stop", cwd=twin)
+        explained(result, 8, f"pid {holder.pid}")
+        assert life.run("status", cwd=twin).code in (0, 1)
+    finally:
+        interrupt(holder, signal.SIGINT)

@@ -1,0 +1,92 @@
+"""A port of loopback that leads to the engine's socket, as a tunnel to a remote engine does, and can break."""
+
+from __future__ import annotations
+
+import re
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+_ENGINE = "/var/run/docker.sock"
+#: A request that changes something. Running a command (exec) does not, nor does asking.
+_CHANGE = re.compile(rb"^(?:POST|DELETE) /v[0-9.]+/(?!exec|containers/[^/]+/exec)", re.MULTILINE)
+
+
+class Tunnel:
+    """Passes on what is said to the engine, counting the requests that change something."""
+
+    def __init__(self) -> None:
+        self._changes = 0
+        self._at: tuple[int, Callable[[], object]] | None = None
+        self._broken = False
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        tunnel = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                tunnel.carry(self.request)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What leads a command through the tunnel."""
+        return {"DOCKER_HOST": f"tcp://127.0.0.1:{self.server.server_address[1]}"}
+
+    def on_change(self, number: int, act: Callable[[], object]) -> None:
+        """Do something when so many changes have been asked for, before the engine hears of the last."""
+        self._at = number, act
+
+    def break_down(self) -> None:
+        """Be a dead engine from now on."""
+        self._broken = True
+        for end in self._open:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def carry(self, client: socket.socket) -> None:
+        """Carry one connection, both ways, to its end."""
+        if self._broken:
+            return
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.connect(_ENGINE)
+            self._open += [client, engine]
+            back = threading.Thread(target=self._pump, args=(engine, client), daemon=True)
+            back.start()
+            self._pump(client, engine, count=True)
+            back.join()
+
+    def _pump(self, source: socket.socket, target: socket.socket, *, count: bool = False) -> None:
+        with suppress(OSError):  # one side has ended: so does the other
+            while data := source.recv(65536):
+                if count:
+                    self._count(data)
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def _count(self, data: bytes) -> None:
+        with self._lock:
+            before, self._changes = self._changes, self._changes + len(_CHANGE.findall(data))
+            reached = self._at is not None and before < self._at[0] <= self._changes
+        if reached and self._at is not None:
+            self._at[1]()
+
+
+@contextmanager
+def tunnel() -> Iterator[Tunnel]:
+    """Open a tunnel for the length of a block."""
+    made = Tunnel()
+    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    try:
+        yield made
+    finally:
+        made.server.shutdown()
+        made.break_down()
+        made.server.server_close()

@@ -1,0 +1,380 @@
+"""The stand-in base images on the real engine: what users of the official images rely on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.models.containers import Container
+
+from stockhelper_cli import labels
+from stockhelper_cli.engine import endpoints
+from stockhelper_cli.engine.docker_engine import connect
+from stockhelper_cli.machine.base_images import Recipe, StandIn, recipe_digest
+from tests.sandbox import client
+
+BASE = Path(__file__).parents[2] / "docker" / "base"
+LABEL = {"stockhelper.test": "1"}
+PASSWORD = "it's @:/?#%\"\\ $x"
+PGDATA = "/var/lib/postgresql/data"
+#: Seconds for a first boot, and for a stop.
+BOOT_SECONDS = 60
+#: As compose.yaml runs the database.
+HARDENED: Mapping[str, Any] = {
+    "user": "postgres",
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "init": True,
+    "tmpfs": {"/tmp": "", "/var/run/postgresql": ""},
+}
+
+
+def built(stand_in: StandIn) -> str:
+    """Return a stand-in's name; it is built if this machine has it not, or not by the present recipe."""
+    engine = connect(endpoints.find(os.environ))
+    try:
+        image = engine.image(stand_in.reference)
+        if image is None or image.labels.get(labels.BASE_RECIPE) != recipe_digest(BASE, stand_in):
+            Recipe(BASE, stand_in).build(engine, lambda event: None)
+    finally:
+        engine.close()
+    return stand_in.reference
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    return built(StandIn("python", "3.13"))
+
+
+@pytest.fixture(scope="module")
+def postgres() -> str:
+    return built(StandIn("postgres", "15"))
+
+
+# --- Python
+
+
+def test_python_is_small(python: str) -> None:
+    assert client().images.get(python).attrs["Size"] <= 150e6
+
+
+def test_python_has_what_the_official_slim_image_has(python: str) -> None:
+    script = """
+        set -eu
+        test "$(python --version)" = "$(python3 --version)"
+        python -c 'import sys; assert sys.version_info[:2] == (3, 13)'
+        python -m venv /tmp/venv
+        /tmp/venv/bin/pip --version
+        test -f "$(python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"
+        test -s /etc/ssl/certs/ca-certificates.crt
+        test -s /etc/apt/sources.list.d/debian.sources
+        useradd --uid 10001 app
+    """
+    client().containers.run(python, ["sh", "-c", script], remove=True, labels=LABEL)
+
+
+def test_python_carries_no_caches_no_manuals_and_nothing_of_this_machines_configuration(python: str) -> None:
+    script = """
+        find /var/cache/apt /var/lib/apt/lists /var/log /usr/share/man /tmp /var/tmp -type f ! -name lock
+        find /usr/share/doc -type f ! -name copyright
+        find /etc/apt/apt.conf.d -type f | xargs grep -il proxy || true
+        find /etc/apt -name 'auth.conf*' -type f
+        find /usr/local/share/ca-certificates -type f
+        find /usr/lib -name 'libpython3*.a'
+    """
+    found = client().containers.run(python, ["sh", "-c", script], remove=True, labels=LABEL)
+    assert found.decode() == ""
+
+
+# --- PostgreSQL
+
+
+@dataclass
+class Cluster:
+    """Containers of the stand-in on one volume; `run` starts a new one."""
+
+    image: str
+    volume: str = field(default_factory=lambda: f"shtest-pg-{uuid.uuid4().hex[:8]}")
+    containers: list[Container] = field(default_factory=list)
+
+    def run(
+        self,
+        command: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        *,
+        before: str = "",
+        **options: Any,
+    ) -> Container:
+        """Start a container; `before` is shell that runs in it before the image's entrypoint."""
+        if before:
+            script = f'{before}\nexec docker-entrypoint.sh "$@"'
+            options["entrypoint"] = ["sh", "-euc", script, "sh"]
+            command = command or ["postgres"]
+        container: Container = client().containers.run(
+            self.image,
+            list(command) or None,
+            detach=True,
+            labels=LABEL,
+            environment={"POSTGRES_PASSWORD": PASSWORD} if environment is None else dict(environment),
+            volumes=[f"{self.volume}:{PGDATA}"],
+            **options,
+        )
+        self.containers.append(container)
+        return container
+
+    def remove(self) -> None:
+        for container in self.containers:
+            container.remove(force=True, v=True)
+        client().volumes.get(self.volume).remove()
+
+
+@pytest.fixture
+def cluster(postgres: str) -> Iterator[Cluster]:
+    cluster = Cluster(postgres)
+    client().volumes.create(cluster.volume, labels=LABEL)
+    yield cluster
+    cluster.remove()
+
+
+def execute(container: Container, *command: str, **options: Any) -> tuple[int, str]:
+    done = client().api.exec_create(container.id, list(command), **options)["Id"]
+    output: bytes = client().api.exec_start(done)
+    return int(client().api.exec_inspect(done)["ExitCode"]), output.decode().strip()
+
+
+def tcp(container: Container, sql: str, password: str = PASSWORD, user: str = "postgres", db: str = "") -> str:
+    """Return what a query gives over the container's own address, where the password counts; "" if it fails."""
+    script = f"psql -XAt -h $(hostname) -U {shlex.quote(user)} -d {shlex.quote(db or user)} -c {shlex.quote(sql)}"
+    code, output = execute(container, "sh", "-c", script, environment={"PGPASSWORD": password})
+    return output if code == 0 else ""
+
+
+def log(container: Container) -> str:
+    return str(container.logs().decode())
+
+
+def wait_for(condition: Callable[[], bool], container: Container) -> None:
+    deadline = time.monotonic() + BOOT_SECONDS
+    while not condition():
+        container.reload()
+        assert container.status == "running", log(container)
+        assert time.monotonic() < deadline, log(container)
+        time.sleep(0.05)
+
+
+def ready(container: Container, **how: str) -> Container:
+    wait_for(lambda: tcp(container, "SELECT 1", **how) == "1", container)
+    return container
+
+
+def _logged(container: Container, line: str) -> bool:
+    return line in log(container)
+
+
+def exit_code(container: Container) -> int:
+    return int(container.wait(timeout=BOOT_SECONDS)["StatusCode"])
+
+
+def test_postgres_is_small_and_says_how_it_is_run(postgres: str) -> None:
+    image = client().images.get(postgres).attrs
+    config = image["Config"]
+    assert image["Size"] <= 400e6
+    assert config["StopSignal"] == "SIGINT"
+    assert list(config["Volumes"]) == [PGDATA]
+    assert list(config["ExposedPorts"]) == ["5432/tcp"]
+    assert {f"PGDATA={PGDATA}", "PG_MAJOR=15", "LANG=C.UTF-8"} <= set(config["Env"])
+
+
+def test_started_by_root_it_runs_as_uid_70_on_data_that_are_its_own(cluster: Cluster) -> None:
+    container = ready(cluster.run())
+    uids = execute(container, "sh", "-c", "grep -hE '^(Uid|Gid):' /proc/1/status | cut -f2-5 | sort -u")[1]
+    assert uids == "70\t70\t70\t70"
+    assert execute(container, "stat", "-c", "%u:%g %a", PGDATA)[1] == "70:70 700"
+    assert tcp(container, "SHOW listen_addresses") == "*"
+    assert tcp(container, "SHOW server_encoding") == "UTF8"
+    assert tcp(container, "SELECT pg_jit_available()") == "f"
+
+
+def test_a_password_counts_over_the_network(cluster: Cluster) -> None:
+    container = ready(cluster.run())
+    assert tcp(container, "SELECT 1", password="wrong") == ""
+    assert PASSWORD not in log(container)
+
+
+def test_hardened_it_survives_three_restarts_with_its_rows(cluster: Cluster) -> None:
+    container = ready(cluster.run(**HARDENED))
+    tcp(container, "CREATE TABLE t (n int)")
+    for n in range(3):
+        assert tcp(container, f"INSERT INTO t VALUES ({n})") == "INSERT 0 1"
+        container.restart(timeout=BOOT_SECONDS)
+        ready(container)
+    assert tcp(container, "SELECT count(*) FROM t") == "3"
+    assert "not properly shut down" not in log(container)
+    assert log(container).count("the first boot is finished") == 1
+
+
+def test_stop_is_postgres_fast_shutdown(cluster: Cluster) -> None:
+    container = ready(cluster.run())
+    # A client that stays would hold up the smart shutdown that SIGTERM asks for.
+    container.exec_run(["psql", "-U", "postgres", "-c", "SELECT pg_sleep(600)"], detach=True)
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^SELECT pg_sl'"
+    wait_for(lambda: tcp(container, sleeping) == "1", container)
+    container.stop(timeout=BOOT_SECONDS)
+    assert exit_code(container) == 0
+    assert "received fast shutdown request" in log(container)
+
+
+def test_user_database_and_their_file_forms(cluster: Cluster) -> None:
+    written = {
+        "USER": "The Owner-1",
+        "DB": "the data's",
+        "PASSWORD": PASSWORD,
+        "INITDB_ARGS": "--data-checksums --locale='C'",
+    }
+    before = "\n".join(f"printf '%s\\n' {shlex.quote(value)} > /tmp/{name}" for name, value in written.items())
+    container = cluster.run(environment={f"POSTGRES_{name}_FILE": f"/tmp/{name}" for name in written}, before=before)
+    ready(container, user=written["USER"], db=written["DB"])
+    query = "SELECT current_user || '|' || current_database() || '|' || current_setting('data_checksums')"
+    assert tcp(container, query, user=written["USER"], db=written["DB"]) == f"{written['USER']}|{written['DB']}|on"
+    # The bootstrap user is the one that was asked for, beside whom there is no other superuser.
+    assert (
+        tcp(container, "SELECT 1 FROM pg_roles WHERE rolname = 'postgres'", user=written["USER"], db="postgres") == ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "set POSTGRES_PASSWORD"),
+        ({"POSTGRES_PASSWORD": "a", "POSTGRES_PASSWORD_FILE": "/tmp/x"}, "both set"),
+        ({"POSTGRES_PASSWORD_FILE": "/nowhere"}, "cannot be read"),
+    ],
+)
+def test_a_password_that_is_not_clear_is_refused(cluster: Cluster, environment: Mapping[str, str], told: str) -> None:
+    container = cluster.run(environment=environment)
+    assert exit_code(container) == 1
+    assert told in log(container)
+
+
+def test_trust_needs_no_password(cluster: Cluster) -> None:
+    container = ready(cluster.run(environment={"POSTGRES_HOST_AUTH_METHOD": "trust"}), password="")
+    assert execute(container, "tail", "-n", "1", f"{PGDATA}/pg_hba.conf")[1] == "host all all all trust"
+
+
+def test_initdb_arguments_and_the_locale(cluster: Cluster) -> None:
+    arguments = "--locale=C --encoding=UTF8 --data-checksums --auth-host=scram-sha-256"
+    container = ready(cluster.run(environment={"POSTGRES_PASSWORD": PASSWORD, "POSTGRES_INITDB_ARGS": arguments}))
+    query = "SELECT datcollate || '|' || pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'postgres'"
+    assert tcp(container, query) == "C|UTF8"
+    loopback = ["psql", "-h", "127.0.0.1", "-U", "postgres", "-c", "SELECT 1"]
+    assert execute(container, *loopback, environment={"PGPASSWORD": "wrong"})[0] != 0
+
+
+def test_pgdata_may_lie_elsewhere(cluster: Cluster) -> None:
+    environment = {"POSTGRES_PASSWORD": PASSWORD, "PGDATA": f"{PGDATA}/sub"}
+    container = ready(cluster.run(environment=environment))
+    assert tcp(container, "SHOW data_directory") == f"{PGDATA}/sub"
+
+
+@pytest.mark.parametrize("command", [["-c", "shared_buffers=17MB"], ["postgres", "-c", "shared_buffers=17MB"]])
+def test_arguments_reach_the_server(cluster: Cluster, command: Sequence[str]) -> None:
+    assert tcp(ready(cluster.run(command)), "SHOW shared_buffers") == "17MB"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [(["postgres", "--version"], "postgres (PostgreSQL) 15."), (["psql", "--version"], "psql (Postg")],
+)
+def test_other_commands_run_as_they_are_and_make_no_cluster(
+    cluster: Cluster, command: Sequence[str], shown: str
+) -> None:
+    container = cluster.run(command)
+    assert exit_code(container) == 0
+    assert log(container).startswith(shown)
+
+
+SCRIPTS = """
+cd /docker-entrypoint-initdb.d
+echo 'CREATE TABLE t (step text); INSERT INTO t VALUES (current_database());' > 1.sql
+echo "INSERT INTO t VALUES ('gz')" | gzip > 2.sql.gz
+echo "INSERT INTO t VALUES ('xz')" | xz > 3.sql.xz
+echo 'psql -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "INSERT INTO t VALUES ('"'sourced'"')"' > 4.sh
+cat > 5.sh <<'END'
+#!/bin/sh
+if pg_isready -h 127.0.0.1 -q; then reached=tcp; else reached='socket only'; fi
+psql -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "INSERT INTO t VALUES ('$reached')"
+echo "work_mem = '5MB'" >> "$PGDATA/postgresql.conf"
+END
+chmod 755 5.sh
+echo not run > 6.txt
+"""
+
+
+def test_scripts_of_the_first_boot_run_in_order_on_a_server_that_only_the_socket_reaches(cluster: Cluster) -> None:
+    environment = {"POSTGRES_PASSWORD": PASSWORD, "POSTGRES_USER": "owner", "POSTGRES_DB": "app"}
+    container = ready(cluster.run(environment=environment, before=SCRIPTS), user="owner", db="app")
+    assert tcp(container, "SELECT * FROM t", user="owner", db="app").splitlines() == [
+        "app",
+        "gz",
+        "xz",
+        "sourced",
+        "socket only",
+    ]
+    assert tcp(container, "SHOW work_mem", user="owner", db="app") == "5MB"
+    assert "ignoring /docker-entrypoint-initdb.d/6.txt" in log(container)
+    container.restart()
+    ready(container, user="owner", db="app")
+    assert tcp(container, "SELECT count(*) FROM t", user="owner", db="app") == "5"
+
+
+def test_a_script_that_fails_fails_the_boot_and_the_next_one_begins_again(cluster: Cluster) -> None:
+    container = cluster.run(before="echo 'CREATE TABLE t (); SELECT 1/0' > /docker-entrypoint-initdb.d/1.sql")
+    assert exit_code(container) != 0
+    assert "division by zero" in log(container)
+    again = ready(cluster.run(before="echo 'CREATE TABLE t ()' > /docker-entrypoint-initdb.d/1.sql"))
+    assert "was not finished; beginning again" in log(again)
+
+
+@pytest.mark.parametrize("hardened", [False, True])
+def test_a_first_boot_that_is_killed_half_way_is_never_taken_for_a_whole_one(cluster: Cluster, hardened: bool) -> None:
+    options = HARDENED if hardened else {}
+    environment = {"POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": "app"}
+    # While initdb works, and while the server of the first boot runs its scripts.
+    sleep = "echo 'SELECT pg_sleep(600)' > /docker-entrypoint-initdb.d/1.sql" if not hardened else ""
+    for sign in ("creating configuration files", "running /docker-entrypoint-initdb.d" if sleep else "is ready to"):
+        container = cluster.run(environment=environment, before=sleep, **options)
+        wait_for(partial(_logged, container, sign), container)
+        container.kill()
+    container = ready(cluster.run(environment=environment, **options), db="app")
+    tcp(container, "CREATE TABLE kept ()", db="app")
+    container.kill()
+    container = ready(cluster.run(environment=environment, **options), db="app")
+    assert tcp(container, "SELECT count(*) FROM kept", db="app") == "0"
+
+
+def test_a_first_boot_that_is_told_to_stop_does(cluster: Cluster) -> None:
+    script = "printf '#!/bin/sh\\necho waiting; read line < /tmp/pipe' > /docker-entrypoint-initdb.d/1.sh"
+    before = f"mkfifo -m 666 /tmp/pipe; {script}; chmod 755 /docker-entrypoint-initdb.d/1.sh"
+    container = cluster.run(before=before, init=True)
+    wait_for(lambda: "waiting" in log(container), container)
+    container.kill("SIGINT")
+    execute(container, "sh", "-c", "echo > /tmp/pipe")
+    assert exit_code(container) == 130
+    assert "database system is shut down" in log(container)
+    assert "beginning again" in log(ready(cluster.run()))
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(cluster: Cluster) -> None:
+    container = cluster.run(before=f"echo precious > {PGDATA}/file")
+    assert exit_code(container) == 1
+    assert "is not empty, and is no cluster either" in log(container)
+    assert exit_code(cluster.run(["cat", f"{PGDATA}/file"])) == 0

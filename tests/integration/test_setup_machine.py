@@ -1,0 +1,123 @@
+"""`setup` for real: on this machine's engine, and on a fresh Debian without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from stockhelper_cli.compose.dotenv import load_dotenv
+from stockhelper_cli.events import Event, Warned
+from stockhelper_cli.machine.engine_install import How as EngineHow
+from stockhelper_cli.machine.images import How as ImageHow
+from stockhelper_cli.machine.setup import SetupResult, setup
+from tests.sandbox import ROOT, base_images, client
+
+LABEL = {"stockhelper.test": "1"}
+SOURCES = "/src/stockhelper_cli"
+
+#: Runs inside of a fresh Debian, on nothing but the standard library.
+FRESH = """
+import json, os, shutil, sys
+sys.path.insert(0, "/src")
+from stockhelper_cli.events import Event, Phase
+from stockhelper_cli.machine.base_images import prepare
+from stockhelper_cli.machine.engine_install import ensure_engine
+
+done = []
+def emit(event):
+    if isinstance(event, Event) and event.phase is Phase.DONE:
+        done.append(f"{event.verb} {event.resource}")
+
+first, second = ensure_engine(os.environ, emit), ensure_engine(os.environ, emit)
+prepare(emit)
+print(json.dumps({
+    "how": [first.how, second.how], "started_by": first.started_by, "done": done,
+    "mmdebstrap": shutil.which("mmdebstrap"), "policy": os.path.exists("/usr/sbin/policy-rc.d"),
+    "session": os.getsid(int(open("/var/run/docker.pid").read())) != os.getsid(0),
+}))
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project, with the stand-ins of its recipes on the engine as the last `make test` left them."""
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    shutil.copytree(ROOT / "docker" / "base", tmp_path / "docker" / "base")
+    return tmp_path
+
+
+def run(root: Path) -> tuple[SetupResult, list[Event | Warned]]:
+    events: list[Event | Warned] = []
+    return setup(root, environ={**os.environ, "COMPOSE_FILE": ""}, emit=events.append), events
+
+
+def test_setup_makes_a_machine_ready_and_a_second_run_finds_it_so_at_once(root: Path) -> None:
+    first, _ = run(root)
+    settings = load_dotenv(root / ".env")
+    wanted = base_images()
+    assert first.changed
+    assert first.engine.how is EngineHow.FOUND
+    assert first.env.generated == ("POSTGRES_PASSWORD", "APP_DB_PASSWORD")
+    assert {image.key: image.reference for image in first.images} == wanted
+    for key, reference in wanted.items():
+        assert settings.get(key, reference) == reference
+    assert stat.S_IMODE((root / ".env").stat().st_mode) == 0o600
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+    started = time.perf_counter()
+    second, events = run(root)
+    seconds = time.perf_counter() - started
+
+    assert not second.changed
+    assert [image.how for image in second.images] == [ImageHow.FOUND] * 2
+    assert events == []
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert seconds < 0.3
+
+
+def test_a_fresh_debian_gets_an_engine_that_outlives_setup_and_the_tools_for_base_images() -> None:
+    """Not `--privileged`: a machine that has not every capability itself could not give them."""
+    script = f"cat > /fresh.py <<'END'\n{FRESH}\nEND\npython3 -B /fresh.py && kill -0 $(cat /var/run/docker.pid)"
+    api = client().api
+    body = {
+        "Image": base_images()["PYTHON_IMAGE"],
+        "Cmd": ["sh", "-euc", script],
+        "Labels": LABEL,
+        "HostConfig": {
+            "CapAdd": ["SYS_ADMIN", "NET_ADMIN"],
+            "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
+            "MaskedPaths": [],
+            "ReadonlyPaths": [],
+            "Mounts": [
+                # The inner engine's layers cannot lie on the outer one's.
+                {"Type": "volume", "Target": "/var/lib/docker"},
+                {"Type": "bind", "Source": str(ROOT / "stockhelper_cli"), "Target": SOURCES, "ReadOnly": True},
+            ],
+        },
+    }
+    container = client().containers.get(api.create_container_from_config(body)["Id"])
+    try:
+        container.start()
+        code = container.wait(timeout=300)["StatusCode"]
+        log = container.logs().decode()
+    finally:
+        container.remove(force=True, v=True)
+    assert code == 0, log
+    assert json.loads(log.splitlines()[-1]) == {
+        "how": ["installed and started", "found"],
+        "started_by": "dockerd",
+        "done": [
+            "install packages docker.io iptables ca-certificates",
+            "start engine",
+            "install packages mmdebstrap debian-archive-keyring",
+        ],
+        "mmdebstrap": "/usr/bin/mmdebstrap",
+        "policy": False,
+        "session": True,
+    }

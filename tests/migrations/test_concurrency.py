@@ -1,0 +1,175 @@
+"""Migrations that meet each other, or somebody who holds a lock."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from stockhelper_app.migration import LOCK_KEY
+from tests.migrations.conftest import CONFIG, Alembic
+
+HEADER = """
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{down_revision}"
+
+def upgrade():
+    {upgrade}
+
+def downgrade():
+    pass
+"""
+
+
+@pytest.fixture
+def with_revisions(alembic: Alembic, tmp_path: Path) -> Callable[..., Alembic]:
+    """Alembic on a copy of the migrations, with further revisions behind them."""
+
+    def add(*upgrades: str) -> Alembic:
+        folder = tmp_path / "migrations"
+        shutil.copytree(CONFIG.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for number, upgrade in enumerate(upgrades, start=2):
+            text = HEADER.format(revision=f"{number:04}", down_revision=f"{number - 1:04}", upgrade=upgrade)
+            (folder / f"versions/{number:04}_test.py").write_text(text)
+        return replace(alembic, config=folder / CONFIG.name)
+
+    return add
+
+
+@contextmanager
+def transaction(alembic: Alembic, statement: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Somebody in the middle of something."""
+    with alembic.database.connect() as connection, connection.transaction():
+        connection.execute(statement.encode())
+        yield connection
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_of_eight_at_once_one_applies_and_all_succeed(alembic: Alembic) -> None:
+    processes = [alembic.start("upgrade", "head") for _ in range(8)]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, outputs
+    assert sum("Running upgrade" in out for out, _ in outputs) == 1
+    assert all(out.endswith("the schema is at 0001\n") for out, _ in outputs)
+    assert [err for _, err in outputs] == [""] * 8
+    assert alembic.application.query("SELECT count(*) FROM stocks") == [(0,)]
+
+
+def test_concurrent_index_creation_is_not_blocked_by_those_who_wait(with_revisions: Callable[..., Alembic]) -> None:
+    alembic = with_revisions(
+        """
+    with op.get_context().autocommit_block():
+        op.create_index("ix_test", "stocks", ["name"], postgresql_concurrently=True)
+"""
+    )
+    processes = [alembic.start("upgrade", "head") for _ in range(6)]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, outputs
+    assert alembic.database.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_test'::regclass") == [(True,)]
+
+
+def test_waiting_for_another_migration_is_bounded_and_names_it(alembic: Alembic) -> None:
+    with alembic.database.connect() as holder:
+        holder.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+        started = time.monotonic()
+        done = alembic("upgrade", "head", MIGRATION_LOCK_TIMEOUT="1")
+        assert 1 <= time.monotonic() - started < 5
+        assert done.returncode != 0
+        pid = holder.info.backend_pid
+        assert f"another migration is running (database process {pid}" in done.stdout
+        assert "did not end in 1 s" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+        # Nothing was changed, and looking is still possible.
+        assert alembic.run("current") == ""
+
+
+def test_the_lock_ends_with_a_killed_migration(with_revisions: Callable[..., Alembic]) -> None:
+    alembic = with_revisions('op.execute("SELECT pg_sleep(60)")')
+    killed = alembic.start("upgrade", "head")
+    wait_for(
+        lambda: alembic.database.query(
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%pg_sleep(60)%%'"
+            " AND state = 'active' AND pid <> pg_backend_pid()"
+        )
+    )
+    killed.kill()
+    killed.communicate()
+    # The server finds out when it next speaks to the client; it is told here, as a stopping container tells it.
+    alembic.database.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stockhelper-migrate'"
+    )
+    alembic.run("upgrade", "0001")
+    assert alembic.run("current").strip() == "0001"
+
+
+def test_a_table_lock_is_waited_for_in_short_turns(with_revisions: Callable[..., Alembic]) -> None:
+    alembic = with_revisions('op.execute("ALTER TABLE stocks ADD test int")')
+    alembic.run("upgrade", "0001")
+    with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE") as reader:
+        process = alembic.start("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200")
+        assert process.stdout is not None
+        # It gave up once already: whoever queued behind it could read meanwhile.
+        wait_for(lambda: "try 2 of 6" in (process.stdout.readline() if process.stdout else ""))
+        assert alembic.application.query("SELECT count(*) FROM stocks") == [(0,)]
+        reader.execute("SELECT 1")
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, out + err
+    assert alembic.run("current").strip() == "0002 (head)"
+
+
+def test_a_table_lock_that_is_never_given_up_ends_the_migration(with_revisions: Callable[..., Alembic]) -> None:
+    alembic = with_revisions("pass", 'op.execute("ALTER TABLE stocks ADD test int")')
+    alembic.run("upgrade", "0001")
+    with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE"):
+        done = alembic("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="100", MIGRATION_RETRIES="1")
+    assert done.returncode != 0
+    assert "FAILED: canceling statement due to lock timeout" in done.stdout
+    # What was done before stays done: one transaction for each revision.
+    assert alembic.run("current").strip() == "0002"
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(with_revisions: Callable[..., Alembic]) -> None:
+    alembic = with_revisions('op.execute("CREATE TABLE half ()"); op.execute("SELECT 1/0 AS canary_statement")')
+    done = alembic("upgrade", "head")
+    assert done.returncode != 0
+    assert "Running upgrade 0001 -> 0002" in done.stdout
+    assert "FAILED: division by zero" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert alembic.run("current").strip() == "0001"
+    assert alembic.database.query("SELECT to_regclass('half')") == [(None,)]
+    # The statement and the traceback are there for those who ask.
+    assert "canary_statement" in alembic("--raiseerr", "upgrade", "head").stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"POSTGRES_PASSWORD": "canary-wrong"}, "password authentication failed"),
+        ({"POSTGRES_DB": "missing"}, 'database "missing" does not exist'),
+        ({"POSTGRES_PORT": "1"}, "Connection refused"),
+        ({"POSTGRES_PORT": "80a"}, "POSTGRES_PORT: "),
+        ({"MIGRATION_LOCK_TIMEOUT": "nan"}, "MIGRATION_LOCK_TIMEOUT: "),
+    ],
+)
+def test_what_makes_it_impossible_is_said_in_one_line(
+    environment: dict[str, str], message: str, alembic: Alembic
+) -> None:
+    done = alembic("upgrade", "head", **environment)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "canary" not in done.stdout + done.stderr

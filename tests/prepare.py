@@ -1,0 +1,19 @@
+"""What the tests need of the machine, beyond Python packages: an engine, base images, and the real Compose.
+
+Run by `make test`. Whatever is missing and cannot be had ends the run here: no test is skipped for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from stockhelper_cli.main import run
+from tests import compose_cli
+
+if __name__ == "__main__":
+    root = Path(__file__).parent.parent
+    code = run(["--directory", str(root), "--yes", "setup"])
+    if code:
+        sys.exit(code)
+    compose_cli.install()

@@ -1,0 +1,271 @@
+"""A project of a test's own: a copy of this one, with a name, ports and secrets that nothing else uses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import httpx
+import psutil
+from docker.models.containers import Container
+
+from stockhelper_cli.labels import PROJECT
+from stockhelper_cli.machine.init_env import init_env, set_value
+
+ROOT = Path(__file__).parent.parent
+#: What every name begins with that tests give; leftovers are found by it.
+PREFIX = "shtest-"
+#: The names of this run begin so: another run, at the same time on the same engine, keeps its own.
+RUN_PREFIX = f"{PREFIX}{os.getpid()}-"
+#: One image for all tests: copies of the same sources have the same digest, so it is built once.
+APP_IMAGE = "localhost/stockhelper-test-app:latest"
+#: Seconds that any one command may take.
+TIME_LIMIT = 300
+_COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one object on stdout."""
+        (line,) = self.out.splitlines()
+        return json.loads(line)
+
+    @property
+    def plan(self) -> list[str]:
+        """The planned changes of an `up --json`, as `verb noun resource`."""
+        return [
+            f"{action['action']} {action['kind']} {action['resource']}"
+            for action in self.json["result"]["plan"]
+            if action["action"] != "wait"
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A copy of the project in a folder of its own."""
+
+    root: Path
+    name: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where its app answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of its commands: this process's, without what would reach into the project."""
+        outside = ("COMPOSE_", "POSTGRES_", "APP_", "PYTHON_IMAGE")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(outside)}
+        return {**kept, "CI": "true", **extra}
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the words that run `stockhelper` with these arguments."""
+        return [sys.executable, "-m", "stockhelper_cli.main", *arguments]
+
+    def run(
+        self, *arguments: str, cwd: Path | None = None, stdin: str = "", environment: Mapping[str, str] | None = None
+    ) -> Result:
+        """Run `stockhelper` to its end."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=cwd or self.root,
+            env=self.environment(environment or {}),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start `stockhelper` and return its process."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.environment(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def up(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+        """Run `stockhelper up --json`, which must succeed."""
+        result = self.run("up", "--json", *arguments, environment=environment)
+        assert result.code == 0, result.out + result.err
+        return result
+
+    def compose(
+        self, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real `docker compose` in it."""
+        from tests.compose_cli import compose_command
+
+        done = subprocess.run(
+            [*compose_command(), *arguments],
+            cwd=self.root,
+            env=self.environment(environment or {}),
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def set(self, key: str, value: str) -> None:
+        """Set a key of its .env."""
+        set_value(self.root / ".env", key, value)
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask its app."""
+        return httpx.get(self.url + path, timeout=5, trust_env=False)
+
+    def container(self, service: str) -> dict[str, Any]:
+        """Return what the engine says of a service's container."""
+        inspected: dict[str, Any] = client().api.inspect_container(f"{self.name}-{service}-1")
+        return inspected
+
+    def psql(self, sql: str, user: str = "stockhelper") -> str:
+        """Run a statement in its database over the container's own socket and return the rows as text."""
+        container = client().containers.get(f"{self.name}-db-1")
+        code, output = container.exec_run(["psql", "-U", user, "-d", "stockhelper", "-XAtqc", sql])
+        assert isinstance(output, bytes)
+        text = output.decode()
+        assert code == 0, text
+        return text.strip()
+
+
+@cache
+def client() -> docker.DockerClient:
+    """Return the SDK's client of the real engine; a missing engine fails the test."""
+    from stockhelper_cli.engine.endpoints import find
+
+    return docker.DockerClient(base_url=find(os.environ).url)
+
+
+@contextmanager
+def sandbox(folder: Path, **settings: str) -> Iterator[Sandbox]:
+    """Make a project of its own in a folder and remove all of it from the engine at the end."""
+    name, port = f"{RUN_PREFIX}{uuid.uuid4().hex[:8]}", free_port()
+    root = folder / "project"
+    root.mkdir(parents=True)
+    for part in _COPIED:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / part)
+    init_env(root)
+    project = Sandbox(root, name, port)
+    for key, value in {**base_images(), **settings}.items():
+        project.set(key, value)
+    project.set("COMPOSE_PROJECT_NAME", name)
+    project.set("APP_PORT", str(port))
+    project.set("APP_IMAGE", settings.get("APP_IMAGE", APP_IMAGE))
+    try:
+        yield project
+    finally:
+        remove_leftovers(name)
+
+
+def base_images() -> Mapping[str, str]:
+    """Return the base images that this machine has, as `setup` finds or builds them."""
+    chosen = {}
+    for key, official, stand_in in (
+        ("PYTHON_IMAGE", "python:3.13-slim", "localhost/stockhelper-python:3.13"),
+        ("POSTGRES_IMAGE", "postgres:15-alpine", "localhost/stockhelper-postgres:15"),
+    ):
+        present = [name for name in (official, stand_in) if client().images.list(name)]
+        assert present, f"neither {official} nor {stand_in} is there: run `make test`, which sees to it"
+        chosen[key] = present[0]
+    return chosen
+
+
+def resources(prefix: str) -> list[Any]:
+    """Return every container, network and volume of projects whose name begins like this, in order of removal."""
+    engine = client()
+    found = [
+        *engine.containers.list(all=True, filters={"label": PROJECT}, ignore_removed=True),
+        *engine.networks.list(filters={"label": PROJECT}),
+        *engine.volumes.list(filters={"label": PROJECT}),
+    ]
+    return [resource for resource in found if _project_of(resource).startswith(prefix)]
+
+
+def names_of(prefix: str) -> list[str]:
+    """Return the names of every container, network and volume of projects whose name begins like this, sorted."""
+    return sorted(resource.name for resource in resources(prefix))
+
+
+def remove_leftovers(prefix: str) -> None:
+    """Remove every container, network and volume of projects whose name begins like this."""
+    for resource in resources(prefix):
+        match resource:
+            case Container():
+                resource.remove(force=True, v=True)
+            case _:
+                resource.remove()
+
+
+def remove_orphaned_leftovers() -> None:
+    """Remove what runs have left behind that were killed."""
+    for project in {_project_of(resource) for resource in resources(PREFIX)}:
+        run = project.removeprefix(PREFIX).partition("-")[0]
+        if not (run.isdecimal() and psutil.pid_exists(int(run))):
+            remove_leftovers(project)
+
+
+def _project_of(resource: Any) -> str:
+    labels: Mapping[str, str] = resource.labels if isinstance(resource, Container) else resource.attrs.get("Labels")
+    return (labels or {}).get(PROJECT, "")
+
+
+def remove_test_image() -> None:
+    """Take away the image of the tests' app; its layers stay, as the builder's cache."""
+    with contextlib.suppress(docker.errors.APIError):  # it is not there, or another run of the tests uses it
+        client().images.remove(APP_IMAGE, noprune=True)
+
+
+def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> Result:
+    """Send a signal and return what the process gave."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=TIME_LIMIT)
+    return Result(process.returncode, out, err)
+
+
+def environments(inspected: Sequence[str]) -> dict[str, str]:
+    """Read a container's environment list."""
+    return dict(entry.split("=", 1) for entry in inspected)

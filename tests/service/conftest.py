@@ -1,0 +1,79 @@
+"""The service in this process, its logs included, as it runs in the container."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from starlette.applications import Starlette
+
+from stockhelper_app.app import create_app
+from stockhelper_app.settings import Settings
+from tests.postgres import Postgres, database, postgres
+
+__all__ = ["database", "postgres"]
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def log_lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+    """The log since the last look; fails for a line that is not JSON."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port with nothing behind it, and which nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def settings_for(database: Postgres, **more: Any) -> Settings:
+    return Settings(**{name.lower(): value for name, value in database.environment.items()} | more)
+
+
+def settings_at(port: int, **more: Any) -> Settings:
+    return Settings(postgres_host="127.0.0.1", postgres_port=port, **more)
+
+
+@asynccontextmanager
+async def serving(what: Settings | Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    served = create_app(what) if isinstance(what, Settings) else what
+    async with (
+        served.router.lifespan_context(served),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=served), base_url="http://stockhelper") as client,
+    ):
+        yield client

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import asyncio
+import time
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from stockhelper_app.app import create_app
+from tests.postgres import Postgres
+from tests.service.conftest import Lines, serving, settings_at, settings_for
+
+pytestmark = pytest.mark.anyio
+
+CONNECTED = {"status": "ok", "database": "connected"}
+DISCONNECTED = {"status": "error", "database": "disconnected"}
+#: Seconds: the promised two, and some for a busy machine.
+LIMIT = 2.5
+
+
+async def test_health_says_connected(database: Postgres) -> None:
+    async with serving(settings_for(database)) as client:
+        answer = await client.get("/api/v1/health")
+    assert (answer.status_code, answer.json()) == (200, CONNECTED)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_index_tells_name_and_version(dead_port: int) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    async with serving(settings_at(dead_port)) as client:
+        answer = await client.get("/api/v1")
+    assert answer.json() == {"name": project["name"], "version": project["version"]}
+
+
+async def test_live_does_not_ask_the_database(silent_port: int) -> None:
+    async with serving(settings_at(silent_port)) as client:
+        started = time.monotonic()
+        answer = await client.get("/api/v1/health/live")
+        assert time.monotonic() - started < 0.5
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_health_is_503_when_nothing_listens(dead_port: int, log_lines: Lines) -> None:
+    async with serving(settings_at(dead_port)) as client:
+        answer = await client.get("/api/v1/health")
+    assert (answer.status_code, answer.json()) == (503, DISCONNECTED)
+    (line,) = [line for line in log_lines() if line["event"] == "database not reachable"]
+    assert "refused" in line["error"]
+    assert line["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_health_is_503_within_its_limit_when_the_database_is_silent(silent_port: int) -> None:
+    async with serving(settings_at(silent_port)) as client:
+        started = time.monotonic()
+        answer = await client.get("/api/v1/health")
+        assert time.monotonic() - started < LIMIT
+    assert (answer.status_code, answer.json()) == (503, DISCONNECTED)
+
+
+async def test_many_questions_share_one_probe_and_one_limit(silent_port: int) -> None:
+    async with serving(settings_at(silent_port, db_pool_size=1)) as client:
+        started = time.monotonic()
+        answers = await asyncio.gather(*(client.get("/api/v1/health") for _ in range(50)))
+        assert time.monotonic() - started < LIMIT
+    assert {answer.status_code for answer in answers} == {503}
+
+
+async def test_health_is_503_for_a_wrong_password_and_tells_nobody(database: Postgres, log_lines: Lines) -> None:
+    async with serving(settings_for(database.as_role(database.user, "canary-secret"))) as client:
+        answer = await client.get("/api/v1/health")
+    assert (answer.status_code, answer.json()) == (503, DISCONNECTED)
+    lines = log_lines()
+    assert any("password authentication failed" in line.get("error", "") for line in lines)
+    assert "canary-secret" not in str(lines)
+
+
+async def test_health_finds_the_database_again_when_its_connections_were_cut(database: Postgres) -> None:
+    async with serving(settings_for(database)) as client:
+        assert (await client.get("/api/v1/health")).status_code == 200
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stockhelper-app'"
+        assert database.query(cut) == [(True,)]
+        assert (await client.get("/api/v1/health")).status_code == 200
+
+
+class Line:
+    """A connection to the database that can be frozen, as a paused container freezes it."""
+
+    def __init__(self) -> None:
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.port = 0
+
+    @asynccontextmanager
+    async def to(self, database: Postgres) -> AsyncIterator[Line]:
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while data := await reader.read(65536):
+                    await self.flowing.wait()
+                    writer.write(data)
+                    await writer.drain()
+            except ConnectionError:
+                # The other side hung up, which is what the tests make it do.
+                return
+            finally:
+                writer.close()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            theirs, ours = await asyncio.open_connection(database.host, database.port)
+            await asyncio.gather(pump(reader, ours), pump(theirs, writer))
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            self.flowing.set()
+            server.close()
+
+
+async def test_health_keeps_its_limit_while_the_database_hangs_and_recovers_at_once(database: Postgres) -> None:
+    async with Line().to(database) as line:
+        # One connection only: it must be given back each time.
+        app = create_app(settings_for(database, postgres_port=line.port, db_pool_size=1))
+        async with serving(app) as client:
+            assert (await client.get("/api/v1/health")).status_code == 200
+            line.flowing.clear()
+            for _ in range(3):
+                started = time.monotonic()
+                assert (await client.get("/api/v1/health")).json() == DISCONNECTED
+                assert time.monotonic() - started < LIMIT
+            line.flowing.set()
+            started = time.monotonic()
+            assert (await client.get("/api/v1/health")).json() == CONNECTED
+            assert time.monotonic() - started < 1
+            assert app.state.database.engine.pool.checkedout() == 0
+
+
+async def test_stopping_does_not_wait_for_a_database_that_hangs(database: Postgres) -> None:
+    async with Line().to(database) as line:
+        async with serving(settings_for(database, postgres_port=line.port)) as client:
+            assert (await client.get("/api/v1/health")).status_code == 200
+            line.flowing.clear()
+            assert (await client.get("/api/v1/health")).status_code == 503
+            started = time.monotonic()
+        assert time.monotonic() - started < 0.9

@@ -1,0 +1,133 @@
+"""The service as the image starts it: a process of its own, under uvicorn."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICE = ROOT / "docker/app"
+
+
+def image_command() -> list[str]:
+    """What the Dockerfile's CMD says."""
+    (command,) = re.findall(r"^CMD (\[.*\])$", (SERVICE / "Dockerfile").read_text(), re.MULTILINE)
+    arguments: list[str] = json.loads(command)
+    return arguments
+
+
+@contextmanager
+def running(database_port: int, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the address where it will answer."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = image_command()
+    command[command.index("--port") + 1] = str(port)
+    command[command.index("--host") + 1] = "127.0.0.1"
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(SERVICE),
+            "UVICORN_LOG_CONFIG": str(SERVICE / "stockhelper_app/logging.json"),
+            "POSTGRES_HOST": "127.0.0.1",
+            "POSTGRES_PORT": str(database_port),
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield process, f"http://127.0.0.1:{port}"
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def wait_until_it_answers(process: subprocess.Popen[str], address: str, seconds: float = 20) -> httpx.Response:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return httpx.get(f"{address}/api/v1/health/live", trust_env=False)
+        except httpx.TransportError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                pytest.fail(f"the service does not answer:\n{process.communicate()[0]}")
+            time.sleep(0.02)
+
+
+def events(output: str) -> list[Mapping[str, object]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_starts_without_a_database_logs_json_only_and_stops_at_once(workers: str, dead_port: int) -> None:
+    with running(dead_port, WEB_CONCURRENCY=workers) as (process, address):
+        live = wait_until_it_answers(process, address)
+        assert live.status_code == 200
+        assert "server" not in live.headers
+        assert httpx.get(f"{address}/api/v1/health", trust_env=False).status_code == 503
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+        assert time.monotonic() - started < 3
+    lines = events(output)
+    assert {"event", "level", "logger", "timestamp"} <= set.intersection(*(set(line) for line in lines))
+    # One line for the request, none of uvicorn's own for it.
+    assert [line["path"] for line in lines if line["event"] == "request"] == ["/api/v1/health"]
+    assert not [line for line in lines if line["logger"] == "uvicorn.access"]
+
+
+def test_the_level_counts_for_uvicorn_too(dead_port: int) -> None:
+    with running(dead_port, LOG_LEVEL="error") as (process, address):
+        wait_until_it_answers(process, address)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+    assert "Shutting down" not in output
+
+
+def test_settings_that_cannot_be_used_end_it_with_one_line(dead_port: int) -> None:
+    with running(dead_port, DB_POOL_SIZE="many-canary", LOG_LEVEL="loud") as (process, _):
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    (line,) = events(output)
+    assert line["level"] == "critical"
+    assert "DB_POOL_SIZE: " in str(line["event"])
+    assert "LOG_LEVEL: " in str(line["event"])
+    assert "canary" not in output
+
+
+def test_a_broken_request_does_not_disturb_it(dead_port: int) -> None:
+    with running(dead_port) as (process, address):
+        wait_until_it_answers(process, address)
+        host, port = address.removeprefix("http://").split(":")
+        for broken in (
+            b"\x00\xff\n\n",
+            b"GET /\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+            b"GET /" + b"a" * 200_000,
+        ):
+            with socket.create_connection((host, int(port)), timeout=5) as raw:
+                raw.sendall(broken)
+                raw.shutdown(socket.SHUT_WR)
+                while raw.recv(65536):
+                    pass
+        assert wait_until_it_answers(process, address).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+    assert "Traceback" not in output

@@ -1,0 +1,93 @@
+"""The README is true: its tables are those of the code, and its commands are the command line's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import typer
+from typer.main import get_command
+
+from stockhelper_cli.compose import keys
+from stockhelper_cli.errors import ERROR_CODES
+from stockhelper_cli.main import app
+from tests.sandbox import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    """Return a section of the README, up to the next heading of any level."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", README, re.M | re.S)
+    assert found, f"no section {title}"
+    return found[1]
+
+
+def rows(title: str) -> list[list[str]]:
+    """Return the cells of a section's first table, without its head."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def quoted(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def verbs() -> Iterator[str]:
+    """Yield every verb of the command line, those of groups with the group's name before them."""
+    command = get_command(app)
+    for name, verb in command.commands.items():  # type: ignore[attr-defined]
+        if verb.hidden:
+            continue
+        if isinstance(verb, typer.core.TyperGroup):
+            yield from (f"{name} {inner}" for inner in verb.commands)
+        else:
+            yield name
+
+
+def test_every_verb_is_in_the_table_and_every_row_is_a_verb() -> None:
+    named = [re.match(r"stockhelper ((?:images |db )?[a-z-]+)", quoted(row[0])[0]) for row in rows("Commands")]
+    assert {found[1] for found in named if found} == set(verbs())
+    assert all(named)
+
+
+def test_the_global_options_are_those_of_the_command_line() -> None:
+    declared = {option for parameter in get_command(app).params for option in parameter.opts}
+    sentence = section("Commands").partition("Before the verb:")[2]
+    for option in re.findall(r"`(--?[a-zA-Z-]+)", sentence):
+        assert option in declared | {"--help"}, option
+
+
+def test_the_exit_codes_are_those_of_the_table_in_the_code() -> None:
+    told = {code: int(row[0]) for row in rows("Exit codes") if len(row) > 2 for code in quoted(row[2])}
+    assert told == {code: int(exit_code) for code, exit_code in ERROR_CODES.items()}
+
+
+def test_the_settings_are_those_of_the_example() -> None:
+    example = (ROOT / ".env.example").read_text()
+    known = set(re.findall(r"^#?([A-Z_]+)=", example, re.M)) | {"COMPOSE_PROJECT_NAME"}
+    assert {key for row in rows("Settings") for key in quoted(row[0])} == known
+
+
+def test_the_compose_keys_are_those_of_the_tables_in_the_code() -> None:
+    told = {row[0].strip("`"): set(quoted(row[1])) for row in rows("Compose files")}
+    tables = {
+        "service": keys.SERVICE,
+        "build": keys.BUILD,
+        "healthcheck": keys.HEALTHCHECK,
+        "network": keys.NETWORK,
+        "volume": keys.VOLUME,
+        "secret": keys.SECRET,
+    }
+    for name, table in tables.items():
+        assert told[name] == {key.name for key in table.keys} - {"privileged"}, name
+
+
+def test_make_targets_that_it_names_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\$ make ([a-z]+)", README)) <= targets
+
+
+def test_files_that_it_links_to_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target

@@ -1,0 +1,123 @@
+"""Settings: a wrong value is told in one line that names file, line and key, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from stockhelper_cli.compose.dotenv import load_dotenv
+from stockhelper_cli.errors import ConfigError, ExitCode
+from stockhelper_cli.settings import Settings, load_settings
+
+GOOD = {"POSTGRES_PASSWORD": "owner-secret", "APP_DB_PASSWORD": "app-secret"}
+
+
+def settings_of(folder: Path, lines: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read a .env as a command does: the shell beats the file."""
+    path = folder / ".env"
+    path.write_text(lines)
+    dotenv = load_dotenv(path, environ or {})
+    return load_settings({**dotenv, **(environ or {})}, dotenv)
+
+
+def test_what_is_not_set_has_the_default_of_the_compose_file() -> None:
+    settings = load_settings(GOOD, None)
+    assert (str(settings.APP_BIND), settings.APP_PORT, settings.DB_PORT) == ("127.0.0.1", 8000, 5432)
+    assert (settings.POSTGRES_USER, settings.POSTGRES_DB, settings.APP_DB_USER) == (
+        "stockhelper",
+        "stockhelper",
+        "stockhelper_app",
+    )
+
+
+def test_empty_counts_as_unset_where_there_is_a_default(tmp_path: Path) -> None:
+    text = "APP_PORT=\nAPP_BIND=\nPOSTGRES_PASSWORD=a\nAPP_DB_PASSWORD=b\n"
+    assert settings_of(tmp_path, text).APP_PORT == 8000
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_any_address_of_either_family_may_be_bound(address: str) -> None:
+    assert str(load_settings({**GOOD, "APP_BIND": address}, None).APP_BIND) == address
+
+
+@pytest.mark.parametrize("password", ["@:/?#%'\"\\", "two words", "$x", "пароль", "0"])
+def test_any_password_that_is_not_empty_is_accepted(password: str) -> None:
+    read = load_settings({**GOOD, "POSTGRES_PASSWORD": password}, None).POSTGRES_PASSWORD
+    assert read == password
+
+
+@pytest.mark.parametrize("port", ["1", "65535", "8000"])
+def test_every_port_number_is_accepted(port: str) -> None:
+    read = load_settings({**GOOD, "APP_PORT": port}, None).APP_PORT
+    assert read == int(port)
+
+
+RANGE = "is not a port number from 1 to 65535"
+WHOLE = "is not a whole number"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint", "cause"),
+    [
+        ("APP_PORT=0", f"APP_PORT {RANGE}", "it is '0'"),
+        ("APP_PORT=-1", f"APP_PORT {RANGE}", "it is '-1'"),
+        ("APP_PORT=65536", f"APP_PORT {RANGE}", "it is '65536'"),
+        ("APP_PORT=70000", f"APP_PORT {RANGE}", "it is '70000'"),
+        ("DB_PORT=70000", f"DB_PORT {RANGE}", "it is '70000'"),
+        ("APP_PORT=80a", f"APP_PORT {WHOLE}", "it is '80a'"),
+        ("APP_PORT=8000.5", f"APP_PORT {WHOLE}", "it is '8000.5'"),
+        ("APP_PORT=8000-8010", f"APP_PORT {WHOLE}", "it is '8000-8010'"),
+        ("APP_BIND=localhost", "APP_BIND is not an IPv4 or IPv6 address", "it is 'localhost'"),
+        ("APP_BIND=127.0.0.256", "APP_BIND is not an IPv4 or IPv6 address", "it is '127.0.0.256'"),
+        (
+            "APP_DB_USER=stockhelper",
+            "APP_DB_USER must not be POSTGRES_USER: the application's role may not be the owner",
+            "it is 'stockhelper'",
+        ),
+        ("POSTGRES_PASSWORD=", "POSTGRES_PASSWORD is empty", "`stockhelper init` writes a .env with a random one"),
+        ("APP_DB_PASSWORD=''", "APP_DB_PASSWORD is empty", "`stockhelper init` writes a .env with a random one"),
+    ],
+)
+def test_a_bad_value_is_named_with_file_line_and_key(tmp_path: Path, line: str, complaint: str, cause: str) -> None:
+    key = line.partition("=")[0]
+    others = [f"{name}={value}" for name, value in GOOD.items() if name != key]
+    with pytest.raises(ConfigError) as raised:
+        settings_of(tmp_path, "\n".join(["# settings", *others, line]) + "\n")
+    error = raised.value
+    assert (error.code, error.exit_code) == ("config.value", ExitCode.CONFIGURATION)
+    assert error.message == f"{tmp_path / '.env'}:{len(others) + 2}: {complaint}"
+    assert error.cause == cause
+    assert error.next == (f"mend {key}, then: stockhelper up",)
+
+
+def test_a_key_that_must_be_set_is_missed_by_its_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        settings_of(tmp_path, "POSTGRES_PASSWORD=a\n")
+    assert raised.value.message == f"{tmp_path / '.env'}: APP_DB_PASSWORD is not set"
+
+
+def test_a_bad_value_of_the_shell_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    text = "APP_PORT=8000\n" + "".join(f"{key}={value}\n" for key, value in GOOD.items())
+    with pytest.raises(ConfigError) as raised:
+        settings_of(tmp_path, text, {"APP_PORT": "0"})
+    assert raised.value.message == f"environment: APP_PORT {RANGE}"
+
+
+def test_no_complaint_shows_a_password(tmp_path: Path) -> None:
+    """Even where pydantic would print the input."""
+    with pytest.raises(ConfigError) as raised:
+        settings_of(tmp_path, "POSTGRES_PASSWORD=canary-secret\nAPP_DB_PASSWORD=\n")
+    shown = " ".join((raised.value.message, raised.value.cause, *raised.value.next))
+    assert "canary-secret" not in shown
+
+
+def test_the_first_of_several_bad_values_is_named() -> None:
+    with pytest.raises(ConfigError, match="APP_BIND"):
+        load_settings({**GOOD, "APP_PORT": "0", "APP_BIND": "x"}, None)
+
+
+def test_only_what_was_given_counts_never_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_PORT", "0")
+    assert load_settings(GOOD, None).APP_PORT == 8000
