@@ -28,14 +28,21 @@ SCHEMA: Final = 1
 _PAST: Final = {
     "build": "built",
     "connect": "connected",
+    "count": "counted",
     "create": "created",
+    "dump": "dumped",
     "import": "imported",
     "install": "installed",
     "pull": "pulled",
+    "read": "read",
     "remove": "removed",
     "rename": "renamed",
+    "repair": "repaired",
+    "restore": "restored",
     "start": "started",
     "stop": "stopped",
+    "swap": "swapped",
+    "verify": "verified",
     "wait": "ready",
     "write": "written",
 }
@@ -43,7 +50,7 @@ _PAST: Final = {
 _TINTS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _PRESENT: Final = {"stop": "stopping", "wait": "waiting"}
 #: Verbs whose beginning is worth a line in a pipe: they take long enough to make one wonder.
-_LONG: Final = frozenset({"build", "import", "install", "pull"})
+_LONG: Final = frozenset({"build", "dump", "import", "install", "pull", "read", "restore", "verify"})
 
 
 @dataclass(slots=True)
@@ -147,7 +154,8 @@ class Console:
             cause = f" ({event.detail})" if event.detail else ""
             console.print(_text(f"{event.verb} {event.resource}{cause} ..."))
         elif event.phase is Phase.DONE:
-            console.print(_text(f"{event.resource} {_PAST.get(event.verb, event.verb)}", _seconds(event)))
+            past = _PAST.get(event.verb, event.verb)
+            console.print(_text(f"{event.resource} {past}{_amount(event)}", _seconds(event)))
         elif event.phase is Phase.FAILED:
             console.print(_text(f"{event.resource}: could not {event.verb}", _seconds(event)))
 
@@ -224,7 +232,7 @@ class _LiveView:
         for resource, event in rows:
             match event.phase:
                 case Phase.DONE:
-                    state = f"{_PAST.get(event.verb, event.verb)}  {event.seconds or 0:.1f} s"
+                    state = f"{_PAST.get(event.verb, event.verb)}{_amount(event)}  {event.seconds or 0:.1f} s"
                     table.add_row(_text((done, "green")), resource, state)
                 case Phase.FAILED:
                     table.add_row(_text((failed, "red")), resource, f"could not {event.verb}")
@@ -240,9 +248,28 @@ class _LiveView:
         return self._spinners.setdefault(resource, spinner("dots" if self._unicode else "line"))
 
 
+def _amount(event: Event) -> str:
+    """Return how many bytes went through an action, and how fast, "" where none were counted."""
+    if event.current is None or event.total:
+        return ""
+    rate = f", {size(event.current / event.seconds)}/s" if event.seconds else ""
+    return f"  {size(event.current)}{rate}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it: 512 B, 3.4 kB, 21 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if count >= 9.95 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def _under_way(event: Event) -> str:
     if event.current is not None and event.total:
         return f"{event.verb}  {event.current / 1e6:.0f} of {event.total / 1e6:.0f} MB"
+    if event.current is not None:
+        return f"{event.verb}{_amount(event)}"
     return event.detail if event.phase is Phase.PROGRESS else _PRESENT.get(event.verb, event.verb)
 
 

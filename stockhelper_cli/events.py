@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+#: How often (seconds) a stream of bytes reports how far it is.
+_REPORT_SECONDS: Final = 0.1
 
 
 class Phase(StrEnum):
@@ -43,3 +48,41 @@ class Warned:
 
 
 Emit: TypeAlias = Callable[[Event | Warned], None]
+
+
+class Step:
+    """An action under way that bytes go through: counts them, and tells of it now and then."""
+
+    def __init__(self, verb: str, resource: str, emit: Emit) -> None:
+        self.verb, self.resource, self._emit = verb, resource, emit
+        self.bytes = 0
+        self._began = self._told = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has been under way."""
+        return time.monotonic() - self._began
+
+    def advance(self, count: int) -> None:
+        """Tell that so many more bytes went through."""
+        self.bytes += count
+        if (now := time.monotonic()) - self._told >= _REPORT_SECONDS:
+            self._told = now
+            self.emit(Phase.PROGRESS)
+
+    def emit(self, phase: Phase, detail: str = "") -> None:
+        """Tell where it stands."""
+        self._emit(Event(self.verb, self.resource, phase, self.seconds, detail, self.bytes or None))
+
+
+@contextmanager
+def step(verb: str, resource: str, emit: Emit) -> Iterator[Step]:
+    """Tell that an action begins, and how it ends."""
+    action = Step(verb, resource, emit)
+    action.emit(Phase.BEGIN)
+    try:
+        yield action
+    except BaseException as error:
+        action.emit(Phase.FAILED, str(error))
+        raise
+    action.emit(Phase.DONE)

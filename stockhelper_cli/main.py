@@ -76,6 +76,7 @@ def options(
 
 def _register() -> None:
     from stockhelper_cli.commands import (
+        backup,
         build,
         config,
         db,
@@ -85,6 +86,7 @@ def _register() -> None:
         init,
         logs,
         migrate,
+        restore,
         run,
         setup,
         status,
@@ -92,7 +94,24 @@ def _register() -> None:
         version,
     )
 
-    for module in (init, setup, up, run, down, status, logs, exec, migrate, db, build, images, config, version):
+    for module in (
+        init,
+        setup,
+        up,
+        run,
+        down,
+        status,
+        logs,
+        exec,
+        migrate,
+        backup,
+        restore,
+        db,
+        build,
+        images,
+        config,
+        version,
+    ):
         module.register(app)
 
 

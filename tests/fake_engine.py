@@ -586,6 +586,9 @@ class FakeSession:
     def exit_code(self) -> int:
         return self._code
 
+    def close(self) -> None:
+        pass
+
 
 def _tagged(reference: str) -> str:
     return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"

@@ -46,8 +46,11 @@ LAYERS: dict[str, set[str]] = {
     "logs": {*GROUND, "engine.protocol", "compose", "converge"},
     "status": {*GROUND, "engine.protocol", "compose", "database", "converge"},
     "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status"},
+    "backup": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack"},
+    "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
-    | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"},
+    | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
+    | {"backup", "restore"},
     "main": {*GROUND, "console", "commands"},
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +55,11 @@ BUILD_TAIL_LINES: Final = 20
 _CHUNK_BYTES: Final = 1 << 20
 _BUILD_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : ")
 _DEFAULT_STOP_SECONDS: Final = 10
+_POLL_SECONDS: Final = 0.025
+#: How long after the end of its streams a command may still count as running.
+_ENDED_SECONDS: Final = 5.0
+#: The header of a frame of a command's output: its stream and its length (Engine API, "Stream format").
+_FRAME: Final = struct.Struct(">BxxxL")
 #: The engine answers 403 here, not 409 as for everything else that is in use.
 _NETWORK_IN_USE: Final = "has active endpoints"
 _PORT_TAKEN: Final = re.compile(r"(port is already allocated|address already in use|ports are not available)")
@@ -231,12 +238,21 @@ class _ExecSession:
         self._tty = tty
 
     def output(self) -> Iterator[tuple[int, bytes]]:
+        # The reader that took in the answer's headers may hold the first bytes of what came behind them; the SDK's own
+        # way goes past it, to the bare socket, and would lose them. Over ssh there is no such reader.
+        response = getattr(self._stream, "_response", None)
+        reader: Any = response.raw._fp.fp if response is not None else None
         try:
             with _translated("read the command's output"):
-                yield from docker.utils.socket.frames_iter(self._stream, self._tty)
+                if not hasattr(reader, "read1"):
+                    yield from docker.utils.socket.frames_iter(self._stream, self._tty)
+                elif self._tty:
+                    while data := reader.read1(_CHUNK_BYTES):
+                        yield 1, data
+                else:
+                    yield from _frames(reader)
         finally:
-            self._stream.close()
-            self._socket.close()
+            self.close()
 
     def write(self, data: bytes) -> None:
         with _translated("give the command input"):
@@ -251,9 +267,29 @@ class _ExecSession:
             self._client.exec_resize(self._identity, height, width)
 
     def exit_code(self) -> int:
-        with _translated("ask for the command's exit code"):
-            code = self._client.exec_inspect(self._identity)["ExitCode"]
-        return -1 if code is None else int(code)
+        deadline = time.monotonic() + _ENDED_SECONDS
+        while True:
+            with _translated("ask for the command's exit code"):
+                code = self._client.exec_inspect(self._identity)["ExitCode"]
+            # The streams may end a moment before the engine has noticed that the command has.
+            if code is not None or time.monotonic() >= deadline:
+                return -1 if code is None else int(code)
+            time.sleep(_POLL_SECONDS)
+
+    def close(self) -> None:
+        with suppress(OSError):  # it is closed already; else the shutdown wakes who reads or writes in another thread
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
+        self._socket.close()
+
+
+def _frames(reader: Any) -> Iterator[tuple[int, bytes]]:
+    """Yield a command's output, each piece with its stream, until the connection ends."""
+    while len(header := reader.read(_FRAME.size)) == _FRAME.size:
+        stream, left = _FRAME.unpack(header)
+        while left and (data := reader.read1(left)):
+            left -= len(data)
+            yield stream, data
 
 
 class DockerEngine:

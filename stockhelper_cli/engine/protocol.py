@@ -166,7 +166,10 @@ class Session(Protocol):
         """Set the size of its terminal, in characters."""
 
     def exit_code(self) -> int:
-        """Return its exit code, after the output has ended."""
+        """Return its exit code, after the output has ended; -1 where the connection ended before the command."""
+
+    def close(self) -> None:
+        """Let go of it, in whatever state; the command is given the end of its input, and reading ends."""
 
 
 @dataclass(frozen=True, slots=True)

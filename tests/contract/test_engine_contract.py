@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -399,6 +401,31 @@ def test_on_a_terminal_all_output_is_one_stream(lab: Lab) -> None:
     assert {number for number, _ in parts} == {1}
     assert b"".join(part for _, part in parts).replace(b"\r", b"") == b"out\nerr\n"
     assert session.exit_code() == 0
+
+
+@pytest.mark.parametrize("lab", ["real"], indirect=True)
+def test_an_open_command_gives_every_byte_of_much_output(lab: Lab) -> None:
+    script = "head -c 20000000 /dev/urandom > /tmp/much; cat /tmp/much; md5sum < /tmp/much >&2"
+    session = lab.engine.open(lab.run(), ["sh", "-c", script], tty=False, stdin=False)
+    digest, said = hashlib.md5(usedforsecurity=False), b""
+    for stream, data in session.output():
+        if stream == 1:
+            digest.update(data)
+        else:
+            said += data
+    assert (said.split()[0].decode(), session.exit_code()) == (digest.hexdigest(), 0)
+
+
+@pytest.mark.parametrize("lab", ["real"], indirect=True)
+def test_closing_an_open_command_wakes_who_reads_from_it(lab: Lab) -> None:
+    session = lab.engine.open(lab.run(), ["cat"], tty=False, stdin=True)
+    session.write(b"here\n")
+    output = session.output()
+    assert next(output) == (1, b"here\n")
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(list, output)
+        session.close()
+        assert rest.result(timeout=10) == []
 
 
 # --- networks

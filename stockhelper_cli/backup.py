@@ -1,0 +1,362 @@
+"""Backups as a user asks for them: made, read back, restored into a scratch database and compared, let go.
+
+A backup is a `pg_dump` of one snapshot, made by the server's own version of it and streamed out of the container. It
+counts as made only when all of it was read back from the disk, and as verified when what comes out of it is what
+went in, row by row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from stockhelper_cli import stack
+from stockhelper_cli.converge.state import observe
+from stockhelper_cli.database import backups
+from stockhelper_cli.database.backups import Backup, Manifest, Writer
+from stockhelper_cli.database.psql import Credentials, database_service
+from stockhelper_cli.database.server import Server, ServerError, Snapshot, collect, feed, identifier
+from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.events import Emit, Warned, step
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project, Service
+    from stockhelper_cli.engine.protocol import Engine
+
+#: How many backups retention keeps: the newest of so many days, and of so many weeks.
+KEEP_DAILY: Final = 7
+KEEP_WEEKLY: Final = 4
+#: What our scratch databases, and the former ones that a restore keeps, have behind their database's name.
+_SCRATCH: Final = "__scratch"
+_FORMER: Final = "__former_"
+#: How much of a database's name those names begin with: PostgreSQL cuts at 63 bytes.
+_NAME_BYTES: Final = 36
+#: What the table of contents of a dump says of its origin.
+_HEADER: Final = re.compile(r"^;\s+(dbname|Dumped from database version): (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backup that was made, and how long each part took (seconds): dump, count, read back, and verify if asked."""
+
+    backup: Backup
+    seconds: Mapping[str, float]
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return the result of `--json`."""
+        return {**self.backup.as_json(), "seconds": {name: round(value, 3) for name, value in self.seconds.items()}}
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """How long the parts of something took, in seconds."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        """Measure a part."""
+        began = time.monotonic()
+        yield
+        self.seconds[part] = time.monotonic() - began
+
+
+def service_of_database(project: Project) -> Service:
+    """Return the service that is the database. Raises `StockhelperError` (config.compose) if the project has none."""
+    service = database_service(project.services)
+    if service is None:
+        raise StockhelperError("config.compose", "no service of the project has the role database (x-stockhelper)")
+    return service
+
+
+def server_of(project: Project, engine: Engine) -> tuple[Server, str]:
+    """Return the project's running server, and the name of its database.
+
+    Raises `StockhelperError` (failed) if it does not run.
+    """
+    service = service_of_database(project)
+    credentials = Credentials.of(service.environment)
+    return Server(
+        engine, stack.running_container(project, engine, service.name).id, credentials.user
+    ), credentials.database
+
+
+def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: bool = False) -> Made:
+    """Make a backup of the project's database; the caller holds the project's lock.
+
+    Former databases that a restore has kept go when it is made. Raises `StockhelperError`: backup.failed, and what
+    verifying raises; then nothing is left of it but, if it was whole, the unverified backup.
+    """
+    folder = backups.folder_of(project.root, project.environment)
+    server, database = server_of(project, engine)
+    watch = Stopwatch()
+    backups.sweep(folder, project.name)
+    now = datetime.now(UTC)
+    writer = Writer(folder, project.name, now)
+    try:
+        with failing_as("backup.failed", "the backup was not made"):
+            clear(server, database)
+            size = server.databases()[database]
+            with Snapshot(server, database) as snapshot:
+                with watch.time("dump"), step("dump", f"database {database}", emit) as under_way:
+
+                    def take(data: bytes) -> None:
+                        writer.write(data)
+                        under_way.advance(len(data))
+
+                    collect(server.dump(database, snapshot.id), take)
+                with watch.time("count"), step("count", f"rows of {database}", emit):
+                    contents = snapshot.contents()
+            manifest = Manifest(
+                project=project.name,
+                database=database,
+                created=now.replace(microsecond=0),
+                server_version=server.version(),
+                size=writer.size,
+                database_size=size,
+                sha256=writer.sha256,
+                contents=contents,
+                roles=tuple(server.roles()),
+                cause=cause,
+            )
+        written = writer.finish()
+        with watch.time("read_back"):
+            read_whole(server, Backup(written.path, written.size, manifest), database, emit)
+        backup = writer.publish(manifest)
+    finally:
+        writer.discard()
+    with failing_as("backup.failed", "a former database was not removed"):
+        for name in formers(server, database):
+            server.execute(f"DROP DATABASE {identifier(name)} WITH (FORCE)")
+    if verify:
+        with watch.time("verify"):
+            backup = check(project, engine, backup, emit)
+    return Made(backup, watch.seconds)
+
+
+def before_loss(project: Project, engine: Engine, emit: Emit, *, cause: str, timeout: float) -> Made | None:
+    """Make and verify a backup before something takes the data away; the caller holds the project's lock.
+
+    A database that does not run is brought up for it. Returns None where no row could be missed. Raises
+    `StockhelperError`: whatever keeps the database from being brought up, and what `create` raises.
+    """
+    state = observe(project, engine)
+    service = service_of_database(project)
+    held = {project.volumes[key].name for key in service.volumes} & set(state.volumes)
+    if not held and not state.of_service(service.name):
+        return None
+    bring_up_database(project, engine, emit, timeout)
+    if not needed(project, engine):
+        return None
+    return create(project, engine, emit, cause=cause, verify=True)
+
+
+def bring_up_database(project: Project, engine: Engine, emit: Emit, timeout: float) -> None:
+    """Bring the database up, and nothing else, unless it runs. Raises what `up` does."""
+    service = service_of_database(project)
+    own = observe(project, engine).of_service(service.name)
+    if not (own and own[0].running):
+        options = stack.UpOptions(services=(service.name,), build=False, migrate=False, timeout=timeout)
+        stack.up(project, engine, options, emit)
+
+
+def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backup:
+    """Restore a backup into a scratch database, compare what came out with what had gone in, and mark it verified.
+
+    The caller holds the project's lock. Raises `StockhelperError`: backup.damaged, backup.mismatch, and those of
+    `read_whole`; the live database is not touched.
+    """
+    if backup.manifest is None:
+        raise StockhelperError(
+            "backup.mismatch",
+            f"{backup.path.name} cannot be verified: it has no manifest",
+            cause="what should come out of it is not known; it was not made by `stockhelper backup create`",
+            next=["stockhelper backup create"],
+        )
+    server, database = server_of(project, engine)
+    with failing_as("backup.failed", f"{backup.path.name} could not be verified"):
+        clear(server, database)
+    scratch = scratch_name(database)
+    read_whole(server, backup, database, emit)
+    try:
+        load(server, backup, scratch, emit, verb="verify")
+    finally:
+        with failing_as("backup.failed", f"the scratch database {scratch} was not removed"):
+            server.execute(f"DROP DATABASE IF EXISTS {identifier(scratch)} WITH (FORCE)")
+    return backups.mark_verified(backup, datetime.now(UTC).replace(microsecond=0))
+
+
+def prune(project: Project, *, daily: int, weekly: int, dry_run: bool) -> list[Backup]:
+    """Remove the backups that retention lets go, and return them; the rules are those of `backups.to_prune`."""
+    found = backups.find_all(backups.folder_of(project.root, project.environment), project.name)
+    gone = backups.to_prune(found, daily=daily, weekly=weekly)
+    for backup in () if dry_run else gone:
+        backups.remove(backup)
+    return gone
+
+
+def list_backups(project: Project) -> list[Backup]:
+    """Return the project's backups, the newest first."""
+    return backups.find_all(backups.folder_of(project.root, project.environment), project.name)
+
+
+def latest(project: Project) -> Backup:
+    """Return the project's newest backup. Raises `StockhelperError` (backup.missing) if there is none."""
+    found = list_backups(project)
+    if not found:
+        folder = backups.folder_of(project.root, project.environment)
+        raise StockhelperError(
+            "backup.missing", f"there is no backup of {project.name} in {folder}", next=["stockhelper backup create"]
+        )
+    return found[0]
+
+
+def needed(project: Project, engine: Engine) -> bool:
+    """Whether the database holds a row that somebody could miss. Raises `StockhelperError` (backup.failed)."""
+    server, database = server_of(project, engine)
+    with failing_as("backup.failed", f"the database {database} could not be asked whether it holds rows"):
+        if database not in server.databases():
+            return False
+        with Snapshot(server, database) as snapshot:
+            return snapshot.holds_rows()
+
+
+# --- what restoring needs too
+def read_whole(server: Server, backup: Backup, database: str, emit: Emit) -> None:
+    """Read a dump from its first byte to its last, and check that it can be restored over this database.
+
+    Raises `StockhelperError`: backup.damaged (empty, cut off, changed), backup.other_database, backup.newer_major.
+    """
+    name = backup.path.name.removesuffix(".partial")
+    if not backup.size:
+        raise _damaged(name, "it is empty")
+    if backup.manifest is not None and backup.size != backup.manifest.size:
+        raise _damaged(name, f"it has {backup.size} bytes, and had {backup.manifest.size} when it was made")
+    with step("read", name, emit) as under_way:
+        try:
+            contents = feed(server.open(["pg_restore", "--list"], stdin=True), backup.pieces())
+            _refuse_foreign(name, contents.decode(errors="replace"), server, database)
+            # `--list` looks at the beginning only; writing it out as SQL needs all of it.
+            command = ["pg_restore", "--file=/dev/null"]
+            feed(server.open(command, stdin=True), _checked(backup, under_way.advance))
+        except ServerError as error:
+            if "unsupported version" in str(error):
+                raise StockhelperError(
+                    "backup.newer_major",
+                    f"{name} was made by a newer PostgreSQL than this one ({server.version()})",
+                    cause=str(error),
+                    next=["set POSTGRES_IMAGE in .env to that version, with a new volume"],
+                ) from error
+            raise _damaged(name, str(error)) from error
+
+
+def load(server: Server, backup: Backup, database: str, emit: Emit, *, verb: str) -> Sequence[str]:
+    """Restore a dump into a new database of this name, compare it with the manifest, and return its revisions.
+
+    Roles that it grants something to and that are missing here are made, without the right to log in. Raises
+    `StockhelperError`: backup.damaged, backup.mismatch; the database is then left for the caller to remove.
+    """
+    name = backup.path.name
+    with step(verb, name, emit) as under_way:
+        try:
+            server.execute(
+                f"DROP DATABASE IF EXISTS {identifier(database)} WITH (FORCE)",
+                f"CREATE DATABASE {identifier(database)} TEMPLATE template0 OWNER {identifier(server.owner)}",
+            )
+            missing = sorted(set(backup.manifest.roles if backup.manifest else ()) - set(server.roles()))
+            for role in missing:
+                server.execute(f"CREATE ROLE {identifier(role)} NOLOGIN")
+                emit(Warned(f"the role {role} was made, without the right to log in: the backup grants it something"))
+            command = ["pg_restore", "--exit-on-error", "--no-owner", "--no-password", f"--dbname={database}"]
+            feed(server.open(command, stdin=True), _checked(backup, under_way.advance))
+            contents = server.contents(database)
+        except ServerError as error:
+            raise _damaged(name, str(error)) from error
+        if backup.manifest is not None and (lines := backup.manifest.contents.differences(contents)):
+            raise StockhelperError(
+                "backup.mismatch",
+                f"what comes out of {name} is not what went in",
+                cause=lines[0],
+                details=lines,
+                next=["stockhelper backup list"],
+            )
+    return contents.revisions
+
+
+def clear(server: Server, database: str) -> None:
+    """Remove what a run has left behind in the server that was killed. Raises `ServerError`."""
+    server.end_own_sessions()
+    server.execute(f"DROP DATABASE IF EXISTS {identifier(scratch_name(database))} WITH (FORCE)")
+
+
+def scratch_name(database: str) -> str:
+    """Return the name of the database that backups are restored into."""
+    return _shortened(database) + _SCRATCH
+
+
+def former_name(database: str, now: datetime) -> str:
+    """Return the name that a database gets when a restored one takes its place."""
+    return f"{_shortened(database)}{_FORMER}{now:%Y%m%d_%H%M%S}"
+
+
+def formers(server: Server, database: str) -> list[str]:
+    """Return the former databases that restores have kept, the newest first."""
+    return sorted((n for n in server.databases() if n.startswith(_shortened(database) + _FORMER)), reverse=True)
+
+
+@contextmanager
+def failing_as(code: str, message: str) -> Iterator[None]:
+    """Raise what the server refuses within as a `StockhelperError` of this code."""
+    try:
+        yield
+    except ServerError as error:
+        raise StockhelperError(code, message, cause=str(error), next=["stockhelper logs db"]) from error
+
+
+def _checked(backup: Backup, advance: Any) -> Iterator[bytes]:
+    """Yield a dump; after its last byte, raise `StockhelperError` (backup.damaged) if it is not what was written."""
+    digest = hashlib.sha256()
+    for piece in backup.pieces():
+        yield piece
+        digest.update(piece)
+        advance(len(piece))
+    if backup.manifest is not None and digest.hexdigest() != backup.manifest.sha256:
+        raise _damaged(backup.path.name, "its checksum is not that of its manifest")
+
+
+def _refuse_foreign(name: str, listing: str, server: Server, database: str) -> None:
+    header = dict(_HEADER.findall(listing))
+    origin, version = header.get("dbname", ""), header.get("Dumped from database version", "")
+    if origin != database:
+        raise StockhelperError(
+            "backup.other_database",
+            f"{name} is of the database {origin or '(unnamed)'}, not of {database}",
+            cause="POSTGRES_DB in .env names the database of this stack",
+            next=["stockhelper backup list"],
+        )
+    mine = server.version()
+    if int(version.partition(".")[0] or 0) > int(mine.partition(".")[0]):
+        raise StockhelperError(
+            "backup.newer_major",
+            f"{name} was made by PostgreSQL {version.split()[0]}, which is newer than this one ({mine})",
+            next=["set POSTGRES_IMAGE in .env to that version, with a new volume"],
+        )
+
+
+def _damaged(name: str, cause: str) -> StockhelperError:
+    return StockhelperError(
+        "backup.damaged",
+        f"{name.removesuffix('.partial')} is damaged; the database was not touched",
+        cause=cause,
+        next=["stockhelper backup list"],
+    )
+
+
+def _shortened(database: str) -> str:
+    return database.encode()[:_NAME_BYTES].decode(errors="ignore")

@@ -1,0 +1,143 @@
+"""`stockhelper backup`: create, list, verify and prune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stockhelper_cli.commands.context import Invocation, verb
+from stockhelper_cli.lock import exclusive
+
+if TYPE_CHECKING:
+    from stockhelper_cli.backup import Made
+    from stockhelper_cli.database.backups import Backup
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    backup = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
+    verb(backup, "create", command="backup create")(create)
+    verb(backup, "list", command="backup list")(list_backups)
+    verb(backup, "verify", command="backup verify")(verify)
+    verb(backup, "prune", command="backup prune")(prune)
+    app.add_typer(backup, name="backup", help="Make, list, verify and prune backups of the database.")
+
+
+def create(
+    invocation: Invocation,
+    verify: Annotated[bool, typer.Option("--verify", help="Restore it into a scratch database and compare.")] = False,
+) -> None:
+    """Write the database, as it is at this moment, into a file; all of it is read back."""
+    from stockhelper_cli import backup
+
+    project = invocation.project()
+    with (
+        invocation.engine() as engine,
+        exclusive(engine.info().id, project.name),
+        invocation.progress(project) as emit,
+    ):
+        made = backup.create(project, engine, emit, cause="backup create", verify=verify)
+    invocation.console.succeed("backup create", made.as_json(), lambda show: _render_made(made, show))
+
+
+def list_backups(invocation: Invocation) -> None:
+    """Show the backups, the newest first."""
+    from stockhelper_cli import backup
+
+    found = backup.list_backups(invocation.project())
+    result = {"backups": [entry.as_json() for entry in found]}
+    invocation.console.succeed("backup list", result, lambda show: _render_list(found, show))
+
+
+def verify(
+    invocation: Invocation,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every backup that was not verified yet.")] = False,
+) -> None:
+    """Restore backups into a scratch database and compare what comes out (no file named: the newest)."""
+    from stockhelper_cli import backup
+    from stockhelper_cli.database.backups import read
+
+    project = invocation.project()
+    if files:
+        chosen = [read(invocation.directory / file) for file in files]
+    elif everything:
+        chosen = [entry for entry in backup.list_backups(project) if not entry.verified]
+    else:
+        chosen = [backup.latest(project)]
+    with (
+        invocation.engine() as engine,
+        exclusive(engine.info().id, project.name),
+        invocation.progress(project) as emit,
+    ):
+        verified = [backup.check(project, engine, entry, emit) for entry in chosen]
+    result = {"verified": [entry.as_json() for entry in verified]}
+    invocation.console.succeed("backup verify", result, lambda show: _render_verified(verified, show))
+
+
+def prune(
+    invocation: Invocation,
+    keep_daily: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the newest of the last N days.")] = 7,
+    keep_weekly: Annotated[int, typer.Option(min=0, metavar="N", help="Keep the newest of the last N weeks.")] = 4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; show what would go.")] = False,
+) -> None:
+    """Remove old backups; only verified ones count, and the last of them always stays."""
+    from stockhelper_cli import backup
+
+    project = invocation.project()
+    with invocation.engine() as engine, exclusive(engine.info().id, project.name):
+        gone = backup.prune(project, daily=keep_daily, weekly=keep_weekly, dry_run=dry_run)
+    result = {"removed": [str(entry.path) for entry in gone], "dry_run": dry_run}
+    invocation.console.succeed("backup prune", result, lambda show: _render_pruned(gone, dry_run, show))
+
+
+def _render_made(made: Made, show: Callable[..., None]) -> None:
+    from stockhelper_cli.console import paint, size
+
+    backup = made.backup
+    show(paint((str(backup.path), "bold"), f"  {size(backup.size)}, {backup.rows} rows"))
+    if not backup.verified:
+        show(paint("Read back whole. ", ("stockhelper backup verify", "cyan"), " restores it once and compares."))
+
+
+def _render_list(found: Sequence[Backup], show: Callable[..., None]) -> None:
+    from stockhelper_cli.console import paint, size, table
+
+    if not found:
+        show(paint("No backups yet: ", ("stockhelper backup create", "cyan")))
+        return
+    rows = []
+    for backup in found:
+        assert backup.manifest is not None
+        rows.append(
+            (
+                backup.path.name,
+                size(backup.size),
+                str(backup.rows),
+                ", ".join(backup.manifest.contents.revisions) or "base",
+                backup.manifest.cause,
+                "verified" if backup.verified else "read back",
+            )
+        )
+    show(table(("file", "size", "rows", "revision", "made for", "state"), rows))
+
+
+def _render_verified(verified: Sequence[Backup], show: Callable[..., None]) -> None:
+    from stockhelper_cli.console import paint
+
+    for backup in verified:
+        show(paint((backup.path.name, "bold"), f" verified: restored, and {backup.rows} rows are what they were"))
+    if not verified:
+        show(paint("Nothing to do: ", "every backup is verified."))
+
+
+def _render_pruned(gone: Sequence[Backup], dry_run: bool, show: Callable[..., None]) -> None:
+    from stockhelper_cli.console import paint
+
+    for backup in gone:
+        show(paint((backup.path.name, "bold"), " would be removed" if dry_run else " removed"))
+    if not gone:
+        show(paint(("Nothing to do: ", "bold"), "no verified backup is older than what is kept."))
