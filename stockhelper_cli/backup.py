@@ -136,7 +136,7 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
             server.execute(f"DROP DATABASE {identifier(name)} WITH (FORCE)")
     if verify:
         with watch.time("verify"):
-            backup = check(project, engine, backup, emit)
+            backup = _verify(server, database, backup, emit)
     return Made(backup, watch.seconds)
 
 
@@ -182,8 +182,12 @@ def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backu
     server, database = server_of(project, engine)
     with failing_as("backup.failed", f"{backup.path.name} could not be verified"):
         clear(server, database)
-    scratch = scratch_name(database)
     read_whole(server, backup, database, emit)
+    return _verify(server, database, backup, emit)
+
+
+def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup:
+    scratch = scratch_name(database)
     try:
         load(server, backup, scratch, emit, verb="verify")
     finally:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stockhelper_cli import backup as backing
 from stockhelper_cli import labels, migration, stack
-from stockhelper_cli.converge.reconcile import ROLE_MIGRATE, selected
+from stockhelper_cli.converge.reconcile import ROLE_MIGRATE, is_one_shot, selected
 from stockhelper_cli.converge.state import observe
 from stockhelper_cli.database.server import Server, ServerError, identifier
 from stockhelper_cli.errors import StockhelperError
@@ -26,7 +26,7 @@ from stockhelper_cli.events import Emit, Warned, step
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
     from stockhelper_cli.database.backups import Backup
-    from stockhelper_cli.engine.protocol import Engine
+    from stockhelper_cli.engine.protocol import Container, Engine
 
 #: Seconds between two rounds of ending the sessions that keep a database from being renamed.
 _POLL_SECONDS: Final = 0.05
@@ -39,7 +39,7 @@ class Restored:
     """What is live now: where it came from, the revisions it is at, and how the former database is called now.
 
     `backup` was made of the former database before, None if none was asked for or there was nothing in it. `stopped`
-    are services that were stopped for it and not started again, because their code wants another revision.
+    are services that use the database and do not run: they did not before, or their code wants another revision.
     """
 
     source: str
@@ -86,11 +86,11 @@ def restore(
     try:
         with watch.time("restore"):
             revisions = tuple(backing.load(server, source, scratch, emit, verb="restore"))
-        former, stopped = _exchange(project, engine, server, database, scratch, revisions, emit, watch, timeout)
+        former = _exchange(project, engine, server, database, scratch, revisions, emit, watch, timeout)
     finally:
         with backing.failing_as("restore.failed", f"the database {scratch} was not removed"):
             server.execute(f"DROP DATABASE IF EXISTS {identifier(scratch)} WITH (FORCE)")
-    return Restored(str(source.path), database, former, revisions, made, stopped, watch.seconds)
+    return Restored(str(source.path), database, former, revisions, made, _idle(project, engine), watch.seconds)
 
 
 def undo(project: Project, engine: Engine, emit: Emit, *, timeout: float) -> Restored:
@@ -111,8 +111,8 @@ def undo(project: Project, engine: Engine, emit: Emit, *, timeout: float) -> Res
                 next=["stockhelper backup list"],
             )
         revisions = server.contents(kept[0]).revisions
-    former, stopped = _exchange(project, engine, server, database, kept[0], revisions, emit, watch, timeout)
-    return Restored(kept[0], database, former, revisions, None, stopped, watch.seconds)
+    former = _exchange(project, engine, server, database, kept[0], revisions, emit, watch, timeout)
+    return Restored(kept[0], database, former, revisions, None, _idle(project, engine), watch.seconds)
 
 
 def _exchange(
@@ -125,12 +125,13 @@ def _exchange(
     emit: Emit,
     watch: backing.Stopwatch,
     timeout: float,
-) -> tuple[str | None, tuple[str, ...]]:
-    """Put a database in the live one's place while nobody uses it.
+) -> str | None:
+    """Put a database in the live one's place while nobody uses it; return the former one's name, None without one.
 
-    Returns the former one's name, None where there was none, and the services that were stopped and stay so.
+    What was stopped for it runs again afterwards, unless its code wants another revision.
     """
-    users = _users_of_database(project, engine)
+    state = observe(project, engine)
+    users = [name for name in _users_of_database(project) if any(c.running for c in state.of_service(name))]
     with watch.time("outage"):
         if users:
             stack.stop(project, engine, users, emit)
@@ -141,31 +142,34 @@ def _exchange(
                 stack.start(project, engine, users, timeout, emit)
             raise
         _repair_role(project, engine, revisions, emit)
-        fitting = [name for name in users if _fits(project, engine, name, revisions)]
-        if fitting == users and users:
+        misfits = [name for name in users if not _fits(engine, state.of_service(name)[0], revisions)]
+        if misfits:
+            where = ", ".join(revisions) or "base"
+            emit(Warned(f"{', '.join(misfits)} stays stopped: its code wants another revision than {where}"))
+        elif users:
             stack.start(project, engine, users, timeout, emit)
-    if fitting == users:
-        return former, ()
-    emit(
-        Warned(
-            f"{', '.join(users)} stays stopped: its code wants another revision than {', '.join(revisions) or 'base'};"
-            " `stockhelper up` migrates the database"
-        )
+    return former
+
+
+def _idle(project: Project, engine: Engine) -> tuple[str, ...]:
+    """Return the services that use the database and should run, and do not."""
+    state = observe(project, engine)
+    return tuple(
+        name
+        for name in _users_of_database(project)
+        if not is_one_shot(project, project.services[name]) and not any(c.running for c in state.of_service(name))
     )
-    return former, tuple(users)
 
 
-def _users_of_database(project: Project, engine: Engine) -> list[str]:
-    """Return the running services that depend on the database, directly or not, in the project's order."""
+def _users_of_database(project: Project) -> list[str]:
+    """Return the services that depend on the database, directly or not, dependencies first."""
     database = backing.service_of_database(project).name
     using = {database}
-    services = selected(project, ())  # dependencies first
+    services = selected(project, ())
     for service in services:
         if any(dependency.service in using for dependency in service.depends_on):
             using.add(service.name)
-    state = observe(project, engine)
-    names = [service.name for service in services if service.name in using - {database}]
-    return [name for name in names if (own := state.of_service(name)) and own[0].status not in ("exited", "created")]
+    return [service.name for service in services if service.name in using - {database}]
 
 
 def _swap(server: Server, database: str, new: str, emit: Emit) -> str | None:
@@ -213,9 +217,8 @@ def _repair_role(project: Project, engine: Engine, revisions: Sequence[str], emi
         )
 
 
-def _fits(project: Project, engine: Engine, name: str, revisions: Sequence[str]) -> bool:
-    """Whether the code in a service's container wants the database to be at these revisions, as far as it says."""
-    container = observe(project, engine).of_service(name)[0]
+def _fits(engine: Engine, container: Container, revisions: Sequence[str]) -> bool:
+    """Whether the code in a container wants the database to be at these revisions, as far as it says."""
     image = engine.image(container.image_id)
     heads = image.labels.get(labels.MIGRATION_HEADS) if image is not None else None
     return heads is None or sorted(filter(None, heads.split(","))) == sorted(revisions)

@@ -74,4 +74,4 @@ def _render(result: Restored, show: Callable[..., None]) -> None:
             )
         )
     if result.stopped:
-        show(paint(f"Stopped: {', '.join(result.stopped)}; ", ("stockhelper up", "cyan"), " goes on from here."))
+        show(paint(f"Not running: {', '.join(result.stopped)}; ", ("stockhelper up", "cyan"), " goes on from here."))

@@ -42,7 +42,7 @@ WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') 
 ORDER BY 1 \gexec
 """
 _ANY_ROW: Final = r"""
-SELECT format('SELECT WHERE EXISTS (SELECT FROM ONLY %I.%I)', n.nspname, c.relname)
+SELECT format('SELECT 1 WHERE EXISTS (SELECT FROM ONLY %I.%I)', n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
     AND c.oid IS DISTINCT FROM to_regclass('public.alembic_version') \gexec

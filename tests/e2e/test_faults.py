@@ -186,7 +186,7 @@ def test_an_engine_that_is_asked_over_tcp_is_waited_for_through_the_engine(stand
 
 def test_an_engine_that_dies_in_the_middle_exits_4_and_the_same_command_works_when_it_is_back(project: Sandbox) -> None:
     with tunnel() as remote:
-        remote.on_change(3, remote.break_down)
+        remote.on_request(3, remote.break_down)
         explained(project.run("up", environment=remote.environment), 4, "the engine")
     project.up()
     assert healthy(project)
@@ -198,7 +198,7 @@ def test_up_after_a_kill_at_any_call_to_the_engine_ends_as_if_nothing_had_happen
 ) -> None:
     with tunnel() as remote:
         process = project.start("up", environment=remote.environment)
-        remote.on_change(changes, process.kill)
+        remote.on_request(changes, process.kill)
         process.communicate(timeout=60)
         assert process.returncode in (-signal.SIGKILL, 0)
     project.up()

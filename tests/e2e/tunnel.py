@@ -11,14 +11,17 @@ from contextlib import contextmanager, suppress
 
 _ENGINE = "/var/run/docker.sock"
 #: A request that changes something. Running a command (exec) does not, nor does asking.
-_CHANGE = re.compile(rb"^(?:POST|DELETE) /v[0-9.]+/(?!exec|containers/[^/]+/exec)", re.MULTILINE)
+CHANGE = re.compile(rb"^(?:POST|DELETE) /v[0-9.]+/(?!exec|containers/[^/]+/exec)", re.MULTILINE)
+#: A request that runs a command in a container.
+COMMAND = re.compile(rb"^POST /v[0-9.]+/exec/[^/]+/start", re.MULTILINE)
 
 
 class Tunnel:
-    """Passes on what is said to the engine, counting the requests that change something."""
+    """Passes on what is said to the engine, counting the requests of one kind."""
 
-    def __init__(self) -> None:
-        self._changes = 0
+    def __init__(self, kind: re.Pattern[bytes]) -> None:
+        self._kind = kind
+        self._count_of_kind = 0
         self._at: tuple[int, Callable[[], object]] | None = None
         self._broken = False
         self._open: list[socket.socket] = []
@@ -39,8 +42,8 @@ class Tunnel:
         """What leads a command through the tunnel."""
         return {"DOCKER_HOST": f"tcp://127.0.0.1:{self.server.server_address[1]}"}
 
-    def on_change(self, number: int, act: Callable[[], object]) -> None:
-        """Do something when so many changes have been asked for, before the engine hears of the last."""
+    def on_request(self, number: int, act: Callable[[], object]) -> None:
+        """Do something when so many of them have been made, before the engine hears of the last."""
         self._at = number, act
 
     def break_down(self) -> None:
@@ -73,16 +76,17 @@ class Tunnel:
 
     def _count(self, data: bytes) -> None:
         with self._lock:
-            before, self._changes = self._changes, self._changes + len(_CHANGE.findall(data))
-            reached = self._at is not None and before < self._at[0] <= self._changes
+            before = self._count_of_kind
+            self._count_of_kind += len(self._kind.findall(data))
+            reached = self._at is not None and before < self._at[0] <= self._count_of_kind
         if reached and self._at is not None:
             self._at[1]()
 
 
 @contextmanager
-def tunnel() -> Iterator[Tunnel]:
-    """Open a tunnel for the length of a block."""
-    made = Tunnel()
+def tunnel(kind: re.Pattern[bytes] = CHANGE) -> Iterator[Tunnel]:
+    """Open a tunnel for the length of a block; it counts requests of this kind."""
+    made = Tunnel(kind)
     threading.Thread(target=made.server.serve_forever, daemon=True).start()
     try:
         yield made

@@ -1,0 +1,326 @@
+"""Backups and restores on a real PostgreSQL, and what goes wrong around them, done for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.steps import eventually, explained, healthy
+from tests.e2e.tunnel import COMMAND, tunnel
+from tests.sandbox import ROOT, Sandbox, client, sandbox
+
+#: Rows of every kind of value whose text depends on settings; the column `t` is as a careless checksum would trip over.
+SENTINELS = (
+    "CREATE TABLE sentinels (id int PRIMARY KEY, t text, moment timestamptz, number float8, bytes bytea, wide jsonb);"
+    " INSERT INTO sentinels SELECT g, md5(g::text), now() + g * interval '1 h', random(), decode(md5(g::text), 'hex'),"
+    " jsonb_build_object('of', g) FROM generate_series(1, 2000) g; GRANT SELECT ON sentinels TO stockhelper_app;"
+    ' CREATE TABLE parents (id int); CREATE TABLE "Odd name" (x int) INHERITS (parents);'
+    ' INSERT INTO "Odd name" VALUES (1, 2)'
+)
+COUNT = "SELECT count(*) FROM sentinels"
+
+
+@pytest.fixture(scope="module")
+def kept(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A stack whose database holds 2000 sentinels and more."""
+    with sandbox(tmp_path_factory.mktemp("kept")) as made:
+        made.up()
+        made.psql(SENTINELS)
+        yield made
+
+
+@pytest.fixture
+def backup(kept: Sandbox) -> Iterator[Path]:
+    """A backup of exactly that; what a test leaves live is that again."""
+    if kept.psql(COUNT) != "2000":
+        raise AssertionError("a test before left other rows than it found")
+    made = create(kept)
+    yield made
+    if kept.psql(COUNT) != "2000":
+        assert kept.run("restore", str(made), "--yes", "--no-backup").code == 0
+    assert healthy(kept)
+
+
+def create(project: Sandbox, *arguments: str) -> Path:
+    result = project.run("backup", "create", "--json", *arguments)
+    assert result.code == 0, result.out + result.err
+    return Path(result.json["result"]["file"])
+
+
+def databases(project: Sandbox) -> list[str]:
+    names = project.psql("SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1', 'postgres')")
+    return sorted(names.splitlines())
+
+
+def files(project: Sandbox) -> set[str]:
+    return {path.name for path in (project.root / "backups").iterdir()}
+
+
+@contextmanager
+def session(project: Sandbox, sql: str) -> Iterator[None]:
+    """Keep a session in the database open that has run a statement."""
+    process = subprocess.Popen(
+        ["docker", "exec", "-i", f"{project.name}-db-1", "psql", "-XqU", "stockhelper", "stockhelper"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{sql};\n\\echo there\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "there\n"
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, backup: Path) -> None:
+    answer = kept.run("backup", "verify", str(backup), "--json").json["result"]["verified"][0]
+    assert (answer["verified"] is not None, answer["rows"], answer["revisions"]) == (True, 2002, ["0001"])
+    assert databases(kept) == ["stockhelper"]
+
+    kept.psql("DELETE FROM sentinels WHERE id > 10")
+    result = kept.run("restore", str(backup), "--yes", "--json").json["result"]
+    assert kept.psql(COUNT) == "2000"
+    assert healthy(kept)
+    assert kept.psql(COUNT, user="stockhelper_app") == "2000"  # its rights came along
+    assert databases(kept) == ["stockhelper", result["former"]]
+    assert Path(result["backup"]).exists()  # of the ten rows, before they were replaced
+
+    assert kept.run("restore", "--undo", "--yes").code == 0
+    assert kept.psql(COUNT) == "10"
+    assert kept.run("restore", "--undo", "--yes").code == 0
+    assert kept.psql(COUNT) == "2000"
+    create(kept)
+    assert databases(kept) == ["stockhelper"]  # kept until the next backup
+    explained(kept.run("restore", "--undo", "--yes"), 7, "there is no former database")
+
+
+def test_a_changed_value_is_not_taken_for_the_same(kept: Sandbox, backup: Path) -> None:
+    manifest = backup.with_suffix(".json")
+    written = json.loads(manifest.read_text())
+    for table, name, value, message in (
+        ("public.sentinels", "checksum", "1", "public.sentinels has other values in its 2000 rows"),
+        ("public.sentinels", "rows", 1999, "public.sentinels has 2000 rows in place of 1999"),
+        ("public.Odd name", "rows", 2, "public.Odd name has 1 rows in place of 2"),
+    ):
+        changed = json.loads(json.dumps(written))
+        changed["tables"][table][name] = value
+        manifest.write_text(json.dumps(changed))
+        explained(kept.run("backup", "verify", str(backup)), 7, "is not what went in", message)
+        explained(kept.run("restore", str(backup), "--yes", "--no-backup"), 7, message)
+    manifest.write_text(json.dumps(written))
+    assert databases(kept) == ["stockhelper"]
+    assert not kept.run("backup", "list", "--json").json["result"]["backups"][0]["verified"]
+
+
+def cut(dump: bytes) -> bytes:
+    return dump[: len(dump) * 6 // 10]
+
+
+def flip(dump: bytes) -> bytes:
+    middle = len(dump) // 2
+    return dump[:middle] + bytes([dump[middle] ^ 0x10]) + dump[middle + 1 :]
+
+
+def newer(dump: bytes) -> bytes:
+    version = re.search(rb"15\.\d+ \(", dump)
+    assert version
+    return dump.replace(version[0], b"1" + b"6" + version[0][2:], 1)
+
+
+def other(dump: bytes) -> bytes:
+    assert dump.count(b"\x0b\0\0\0stockhelper") >= 1
+    return dump.replace(b"\x0b\0\0\0stockhelper", b"\x0b\0\0\0stockhalter", 1)
+
+
+@pytest.mark.parametrize("with_manifest", [True, False], ids=["own", "of another program"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "is damaged"),
+        (flip, "is damaged"),
+        (lambda dump: b"", "is empty"),
+        (lambda dump: b"-- PostgreSQL database dump\n" * 100, "is damaged"),
+        (lambda dump: os.urandom(len(dump)), "is damaged"),
+    ],
+    ids=["cut off", "a bit flipped", "empty", "plain SQL", "noise"],
+)
+def test_a_damaged_dump_is_refused_and_nothing_is_touched(
+    kept: Sandbox, backup: Path, tmp_path: Path, damage: Any, message: str, with_manifest: bool
+) -> None:
+    copy = tmp_path / "copy.dump"
+    copy.write_bytes(damage(backup.read_bytes()))
+    if with_manifest:
+        copy.with_suffix(".json").write_bytes(backup.with_suffix(".json").read_bytes())
+    before = kept.container("app")["State"]["StartedAt"], files(kept)
+    explained(kept.run("restore", str(copy), "--yes"), 7, message)
+    assert (kept.container("app")["State"]["StartedAt"], files(kept)) == before
+    assert (databases(kept), kept.psql(COUNT)) == (["stockhelper"], "2000")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(newer, "which is newer than this one (15."), (other, "is of the database stockhalter, not of stockhelper")],
+    ids=["newer major", "another database"],
+)
+def test_a_dump_of_something_else_is_refused(
+    kept: Sandbox, backup: Path, tmp_path: Path, change: Any, message: str
+) -> None:
+    copy = tmp_path / "copy.dump"
+    copy.write_bytes(change(backup.read_bytes()))
+    explained(kept.run("restore", str(copy), "--yes"), 7, message)
+    assert (databases(kept), kept.psql(COUNT)) == (["stockhelper"], "2000")
+
+
+def test_a_dump_of_pg_dump_is_restored_without_a_manifest(kept: Sandbox, backup: Path, tmp_path: Path) -> None:
+    dump = tmp_path / "theirs.dump"
+    with dump.open("wb") as file:
+        command = ["docker", "exec", f"{kept.name}-db-1", "pg_dump", "-Fc", "-U", "stockhelper", "stockhelper"]
+        subprocess.run(command, stdout=file, check=True)
+    kept.psql("TRUNCATE sentinels")
+    assert kept.run("restore", str(dump), "--yes", "--no-backup").code == 0
+    assert kept.psql(COUNT) == "2000"
+    explained(kept.run("backup", "verify", str(dump)), 7, "it has no manifest")
+
+
+def test_a_restore_wins_against_open_sessions_and_a_paused_service(kept: Sandbox, backup: Path) -> None:
+    kept.psql("TRUNCATE sentinels")
+    app = client().containers.get(f"{kept.name}-app-1")
+    with session(kept, "BEGIN; LOCK TABLE stocks IN ACCESS SHARE MODE"):
+        app.pause()
+        try:
+            result = kept.run("restore", str(backup), "--yes", "--no-backup")
+        finally:
+            app.reload()
+            if app.status == "paused":
+                app.unpause()
+    assert result.code == 0, result.err
+    assert kept.psql(COUNT) == "2000"
+
+
+def test_nobody_is_asked_without_a_terminal(kept: Sandbox, backup: Path) -> None:
+    explained(kept.run("restore", str(backup)), 9, "will be replaced by", "the same with --yes")
+    explained(kept.run("restore", str(backup), "--latest", "--yes"), 2, "one of FILE, --latest and --undo")
+    explained(kept.run("restore", "absent.dump", "--yes"), 7, "absent.dump cannot be read")
+
+
+def test_a_restore_killed_at_any_command_leaves_the_old_or_the_new_whole(kept: Sandbox, backup: Path) -> None:
+    """Kill at the first command, then at the second …, until a run gets through; the next run always does."""
+    kept.psql("DELETE FROM sentinels WHERE id > 10")
+    seen = set()
+    for commands in range(1, 60):
+        with tunnel(COMMAND) as remote:
+            process = kept.start("restore", str(backup), "--yes", "--no-backup", environment=remote.environment)
+            remote.on_request(commands, process.kill)
+            _, err = process.communicate(timeout=120)
+        assert process.returncode in (0, -signal.SIGKILL), err
+        rows = kept.psql(COUNT)
+        assert rows in ("10", "2000")
+        seen.add(rows)
+        if process.returncode == 0:
+            break
+    else:
+        raise AssertionError("it never came to its end")
+    assert commands > 10
+    assert seen == {"10", "2000"}
+    again = kept.run("restore", str(backup), "--yes", "--json").json["result"]
+    assert (again["stopped"], kept.psql(COUNT)) == (["app"], "2000")  # a run that was killed had stopped it
+    kept.up()
+    create(kept)
+    assert databases(kept) == ["stockhelper"]
+
+
+def test_a_killed_backup_is_none_and_holds_up_nobody(kept: Sandbox, backup: Path) -> None:
+    with session(kept, "BEGIN; LOCK TABLE sentinels"):
+        process = kept.start("backup", "create")
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        eventually(lambda: kept.psql(waiting) == "1")
+        assert [name for name in files(kept) if name.endswith(".partial")]
+        explained(kept.run("backup", "create"), 8, "another run is at work")
+        process.kill()
+        process.communicate()
+    newer = create(kept)
+    assert [entry["file"] for entry in kept.run("backup", "list", "--json").json["result"]["backups"][:2]] == [
+        str(newer),
+        str(backup),
+    ]
+    assert not [name for name in files(kept) if name.endswith(".partial")]
+    assert kept.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'") == "0"
+
+
+def test_an_interrupted_backup_leaves_nothing(kept: Sandbox, backup: Path) -> None:
+    before = files(kept)
+    with session(kept, "BEGIN; LOCK TABLE sentinels"):
+        process = kept.start("backup", "create")
+        eventually(lambda: kept.psql("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert files(kept) == before
+
+
+def test_a_full_disk_for_backups_is_named_and_nothing_is_left_on_it(
+    kept: Sandbox, backup: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path)], check=True)
+    try:
+        result = kept.run("backup", "create", environment={"BACKUP_DIR": str(tmp_path)})
+        explained(result, 7, "cannot be written", "No space left on device")
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_memory_does_not_grow_with_the_database(kept: Sandbox, backup: Path) -> None:
+    noise = "SELECT string_agg(decode(md5(random()::text || g), 'hex'), '') FROM generate_series(1, 65536) g"
+
+    def peak() -> int:
+        process = kept.start("backup", "create", "--json")
+        process.communicate()
+        assert process.returncode == 0
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+    kept.psql("CREATE TABLE noise (id int, bytes bytea)")
+    try:
+        kept.psql(f"ALTER TABLE noise ALTER bytes SET STORAGE EXTERNAL; INSERT INTO noise VALUES (1, ({noise}))")
+        small = peak()  # the highest of all children until now, which were of this size
+        kept.psql("INSERT INTO noise SELECT g, bytes FROM noise, generate_series(2, 80) g")
+        assert peak() - small < 4096, "KiB"
+    finally:
+        kept.psql("DROP TABLE noise")
+
+
+def test_the_readmes_way_to_a_new_machine_brings_every_row(kept: Sandbox, backup: Path, tmp_path: Path) -> None:
+    """The runbook as it stands in the README, with the old machine's stack and data gone."""
+    readme = (ROOT / "README.md").read_text()
+    runbook = re.search(r"^### A new machine.*?```console\n(.*?)```", readme, re.M | re.S)
+    assert runbook
+    commands = [line.removeprefix("$ ").split() for line in runbook[1].splitlines()]
+    down = kept.run("down", "--volumes", "--yes", "--json")
+    saved = Path(down.json["result"]["backup"])
+    assert json.loads(saved.with_suffix(".json").read_text())["verified"]
+    with sandbox(tmp_path) as new:
+        (new.root / ".env").write_bytes((kept.root / ".env").read_bytes())
+        (kept.root / "backups").rename(new.root / "backups")
+        for command in commands:
+            words = ["up"] if command == ["make", "up"] else command[1:]
+            result = new.run(*words, *(["--yes"] if "restore" in words else []))
+            assert result.code == 0, f"{command}: {result.err}"
+        assert (kept.psql(COUNT), healthy(kept)) == ("2000", True)
+        (new.root / "backups").rename(kept.root / "backups")
