@@ -64,6 +64,8 @@ ERROR_CODES: Mapping[str, ExitCode] = MappingProxyType(
         "service.exited": ExitCode.UNHEALTHY,
         "db.password_drift": ExitCode.CONFIGURATION,
         "db.half_initialised": ExitCode.CONFIGURATION,
+        "db.other_major": ExitCode.CONFIGURATION,
+        "db.volume_in_use": ExitCode.CONFIGURATION,
         "db.refused": ExitCode.FAILED,
         "migration.failed": ExitCode.MIGRATION,
         "migration.heads": ExitCode.MIGRATION,

@@ -51,6 +51,7 @@ class FakeEngine:
     - `answer` is what `exec` gives, by container name and command; `answer_input` what `open` gives, with the input.
     - `intercept` is called with the name of a changing call and its object before anything happens, and may raise.
     - `build_failure` makes every build fail with these last lines.
+    - `files` is what `read_file` finds: by container or volume, path -> content.
     - `log` holds each container's log lines; `say` appends one and wakes those who follow.
     - `clock` tells when a container starts and ends.
 
@@ -71,6 +72,7 @@ class FakeEngine:
         self.intercept: Callable[[str, str], None] = lambda call, name: None
         self.build_failure: Sequence[str] = ()
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self.files: dict[str, dict[str, bytes]] = {}
         self.log: dict[str, list[str]] = {}
         self._containers: dict[str, Container] = {}
         self._networks: dict[str, Network] = {}
@@ -336,6 +338,17 @@ class FakeEngine:
             if name not in self._volumes:
                 raise NotFound("engine.not_found", f"could not inspect the volume {name}", cause="no such volume")
             return self._volumes[name]
+
+    def volume_users(self, name: str) -> list[Container]:
+        with self._changed:
+            return [c for c in self._containers.values() if any(mount.name == name for mount in c.mounts)]
+
+    def read_file(self, container: str, path: str) -> bytes | None:
+        found = self.container(container)
+        for place in (found.name, *(mount.name for mount in found.mounts)):
+            if path in self.files.get(place, {}):
+                return self.files[place][path]
+        return None
 
     def create_volume(self, name: str, body: Body) -> None:
         self.intercept("create_volume", name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import struct
+import tarfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,6 +64,8 @@ _ENDED_SECONDS: Final = 5.0
 _FRAME: Final = struct.Struct(">BxxxL")
 #: The engine answers 403 here, not 409 as for everything else that is in use.
 _NETWORK_IN_USE: Final = "has active endpoints"
+#: The engine answers 404 for a missing file as it does for a missing container.
+_NO_SUCH_FILE: Final = re.compile(r"Could not find the file|no such file or directory", re.IGNORECASE)
 _PORT_TAKEN: Final = re.compile(r"(port is already allocated|address already in use|ports are not available)")
 
 
@@ -323,8 +327,11 @@ class DockerEngine:
     # --- containers
     def containers(self, labels: Sequence[str]) -> list[Container]:
         """Return all containers with these labels, inspected side by side."""
+        return self._containers({"label": list(labels)})
+
+    def _containers(self, filters: Mapping[str, Any]) -> list[Container]:
         with _translated("list the containers"):
-            rows = self._client.containers(all=True, filters={"label": list(labels)})
+            rows = self._client.containers(all=True, filters=dict(filters))
         found = self._pool.map(self._container_or_none, [row["Id"] for row in rows])
         return [container for container in found if container is not None]
 
@@ -430,6 +437,19 @@ class DockerEngine:
             stream = self._client.exec_start(created["Id"], tty=tty, socket=True)
         return _ExecSession(self._client, created["Id"], stream, tty=tty)
 
+    def read_file(self, container: str, path: str) -> bytes | None:
+        """Return a small file of a container, None where there is none."""
+        try:
+            with _translated(f"read {path} in the container {container}"):
+                stream, _ = self._client.get_archive(container, path)
+                with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+                    file = archive.extractfile(archive.getmembers()[0])
+                    return None if file is None else file.read()
+        except NotFound as error:
+            if _NO_SUCH_FILE.search(error.cause):
+                return None
+            raise
+
     # --- networks and volumes
     def networks(self, labels: Sequence[str]) -> list[Network]:
         """Return the networks with these labels."""
@@ -498,6 +518,10 @@ class DockerEngine:
             raw = self._client.inspect_volume(name)
         return Volume(raw["Name"], raw.get("Labels") or {})
 
+    def volume_users(self, name: str) -> list[Container]:
+        """Return all containers that have a volume mounted."""
+        return self._containers({"volume": name})
+
     def create_volume(self, name: str, body: Body) -> None:
         """Create a volume."""
         with _translated(f"create the volume {name}"):
@@ -521,6 +545,7 @@ class DockerEngine:
             tuple(raw.get("RepoTags") or ()),
             raw["Size"],
             (raw.get("Config") or {}).get("Labels") or {},
+            dict(entry.split("=", 1) for entry in (raw.get("Config") or {}).get("Env") or () if "=" in entry),
         )
 
     def pull(self, reference: str, progress: Progress) -> None:

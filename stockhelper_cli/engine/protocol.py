@@ -123,12 +123,13 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image of the engine: its id, its names, its size in bytes."""
+    """An image of the engine: its id, its names, its size in bytes, and the environment that it brings."""
 
     id: str
     tags: tuple[str, ...]
     size: int
     labels: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,9 @@ class Engine(Protocol):
     ) -> Session:
         """Start a command in a running container and return its streams. Raises `Conflict` if it does not run."""
 
+    def read_file(self, container: str, path: str) -> bytes | None:
+        """Return a small file of a container, running or not; None where there is none. Volumes are looked into."""
+
     # --- networks and volumes
     def networks(self, labels: Sequence[str]) -> list[Network]:
         """Return the networks that carry every label."""
@@ -267,6 +271,9 @@ class Engine(Protocol):
 
     def volume(self, name: str) -> Volume:
         """Return one volume. Raises `NotFound`."""
+
+    def volume_users(self, name: str) -> list[Container]:
+        """Return all containers that have a volume mounted, stopped ones too, whoever made them, inspected."""
 
     def create_volume(self, name: str, body: Body) -> None:
         """Create a volume from an Engine API body."""

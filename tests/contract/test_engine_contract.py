@@ -17,6 +17,7 @@ import pytest
 from stockhelper_cli.engine.protocol import BuildOptions, Engine, Image
 from stockhelper_cli.errors import Conflict, EngineError, NotFound
 from tests.contract.conftest import Lab
+from tests.fake_engine import FakeEngine
 from tests.sandbox import free_port
 
 
@@ -426,6 +427,31 @@ def test_closing_an_open_command_wakes_who_reads_from_it(lab: Lab) -> None:
         rest = pool.submit(list, output)
         session.close()
         assert rest.result(timeout=10) == []
+
+
+@pytest.mark.parametrize("state", ["running", "created", "exited"])
+def test_a_file_is_read_out_of_a_container_in_any_state(lab: Lab, state: str) -> None:
+    name = {"running": lab.run, "created": lab.create, "exited": lab.finished}[state]()
+    if isinstance(lab.engine, FakeEngine):
+        lab.engine.files[name] = {"/etc/passwd": b"here"}
+    assert lab.engine.read_file(name, "/etc/passwd")
+    assert lab.engine.read_file(name, "/etc/absent") is None
+    assert lab.engine.read_file(name, "/absent/absent") is None
+    with pytest.raises(NotFound):
+        lab.engine.read_file("absent", "/etc/passwd")
+
+
+def test_who_uses_a_volume_is_known(lab: Lab) -> None:
+    volume = lab.volume()
+    assert lab.engine.volume_users(volume) == []
+    mounts = [{"Type": "volume", "Source": volume, "Target": "/data"}]
+    name = lab.create(host={"Mounts": mounts})
+    assert [container.name for container in lab.engine.volume_users(volume)] == [name]
+
+
+@pytest.mark.parametrize("lab", ["real"], indirect=True)
+def test_an_image_tells_the_environment_that_it_brings(lab: Lab) -> None:
+    assert "/usr/bin" in image_of(lab.engine, lab.image).environment["PATH"]
 
 
 # --- networks

@@ -1,0 +1,136 @@
+"""The database's volume before a container is made for it: whether what lies in it can be served, and by whom else.
+
+PostgreSQL refuses the files of another major version only when it is started, and two servers on the same files it
+cannot tell apart at all when each sits in a container of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+from stockhelper_cli import labels
+from stockhelper_cli.converge.plan import Kind, Plan
+from stockhelper_cli.database.psql import database_service
+from stockhelper_cli.errors import StockhelperError
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project, Service
+    from stockhelper_cli.converge.state import ObservedState
+    from stockhelper_cli.engine.protocol import Engine, Image
+
+#: Where the official image keeps its data, unless PGDATA says otherwise.
+_PGDATA: Final = "/var/lib/postgresql/data"
+_SLUG_BYTES: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """What lies in a database's volume: the PostgreSQL major that made it, and whether a server ever ran on it.
+
+    Before one has, there can be no table of anybody's: `initdb` does not start the server that it prepares.
+    """
+
+    major: str
+    started: bool
+
+
+def refuse_unfit_volume(project: Project, engine: Engine, state: ObservedState, plan: Plan) -> str:
+    """Look into the volume of a database that a plan is about to create or start, before anything is done.
+
+    Returns the volume's name where an interrupted first start left it without a table, so that it may be made anew,
+    "" otherwise. Raises `StockhelperError`: db.other_major, db.volume_in_use.
+    """
+    service = database_service(project.services)
+    touched = {(action.kind, action.service) for action in plan}
+    if service is None or not touched & {(Kind.CREATE, service.name), (Kind.START, service.name)}:
+        return ""
+    for mount in service.spec.get("volumes", ()):
+        volume = project.volumes.get(mount.get("source", "")) if mount["type"] == "volume" else None
+        if volume is None or volume.name not in state.volumes:
+            continue
+        _refuse_second_server(engine, volume.name, {container.id for container in state.of_service(service.name)})
+        image = engine.image(service.image)
+        if (Kind.CREATE, service.name) not in touched or image is None:
+            continue
+        found = read_volume(project, engine, service, image, volume.name, mount["target"])
+        if found is None:
+            continue
+        wanted = image.environment.get("PG_MAJOR", found.major)
+        if found.major != wanted:
+            raise StockhelperError(
+                "db.other_major",
+                f"the volume {volume.name} is of PostgreSQL {found.major}, and the image is PostgreSQL {wanted}",
+                cause=f"{service.image} cannot read its files; the volume was not touched",
+                next=[
+                    f"set POSTGRES_IMAGE to one of PostgreSQL {found.major} in .env, then: stockhelper up",
+                    "to change the version: stockhelper backup create with the old image, stockhelper restore with the"
+                    " new one on a new volume",
+                ],
+            )
+        if not found.started:
+            return volume.name
+    return ""
+
+
+def read_volume(
+    project: Project, engine: Engine, service: Service, image: Image, volume: str, target: str
+) -> DataDirectory | None:
+    """Return what lies in a volume, None if it is empty; nothing in it is changed or started."""
+    data = service.environment.get("PGDATA") or image.environment.get("PGDATA") or _PGDATA
+    with _looking_into(project, engine, service, image, volume, target) as container:
+        major = engine.read_file(container, str(PurePosixPath(data, "PG_VERSION")))
+        # Written by every start of a server, and left there.
+        started = engine.read_file(container, str(PurePosixPath(data, "postmaster.opts"))) is not None
+    return None if major is None else DataDirectory(major.decode(errors="replace").strip(), started)
+
+
+@contextmanager
+def _looking_into(
+    project: Project, engine: Engine, service: Service, image: Image, volume: str, target: str
+) -> Iterator[str]:
+    """Create a container with a volume, for as long as the block lasts; it is never started."""
+    slug = secrets.token_hex(_SLUG_BYTES)
+    body: dict[str, Any] = {
+        "Image": image.id,
+        # As `docker compose run` labels a container: one that a kill leaves behind is known for what it is.
+        "Labels": {
+            labels.PROJECT: project.name,
+            labels.SERVICE: service.name,
+            labels.ONEOFF: "True",
+            labels.SLUG: slug,
+        },
+        "HostConfig": {
+            "NetworkMode": "none",
+            "Mounts": [
+                {
+                    "Type": "volume",
+                    "Source": volume,
+                    "Target": target,
+                    "ReadOnly": True,
+                    # Else the engine fills an empty volume with what the image has there.
+                    "VolumeOptions": {"NoCopy": True},
+                }
+            ],
+        },
+    }
+    container = engine.create_container(f"{project.name}-{service.name}-look-{slug}", body)
+    try:
+        yield container
+    finally:
+        engine.remove_container(container, force=True, volumes=True)
+
+
+def _refuse_second_server(engine: Engine, volume: str, own: Collection[str]) -> None:
+    for container in engine.volume_users(volume):
+        if container.id not in own and container.status in ("running", "paused", "restarting"):
+            raise StockhelperError(
+                "db.volume_in_use",
+                f"the volume {volume} is in use by the container {container.name}",
+                cause="two database servers on the same files destroy them",
+                next=[f"docker stop {container.name}", "stockhelper up"],
+            )
