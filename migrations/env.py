@@ -3,12 +3,15 @@
 import logging
 import sys
 import time
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from alembic import context
 from alembic.command import downgrade, stamp, upgrade
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.exc import DBAPIError
 
 from stockhelper_app import migration, roles
@@ -28,8 +31,22 @@ def configure(**how: Any) -> None:
         transaction_per_migration=True,
         compare_type=True,
         compare_server_default=True,
+        on_version_apply=remember_line,
         **how,
     )
+
+
+def remember_line(
+    ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
+) -> None:
+    """Note at the version table by which revisions the schema came to where it is, oldest first.
+
+    Code that does not have the last ones can tell by it that it is older, and not of another line.
+    """
+    script = ScriptDirectory.from_config(context.config)
+    line = [revision.revision for revision in script.iterate_revisions(tuple(heads), "base")] if heads else []
+    comment = " ".join(reversed(line))
+    ctx.impl.create_table_comment(Table("alembic_version", MetaData(), comment=comment or None))
 
 
 def write_sql(settings: MigrationSettings) -> None:
@@ -52,12 +69,13 @@ def migrate(settings: MigrationSettings) -> None:
             return
         migration.acquire(session, settings.migration_lock_timeout)
         ensure_role(session, settings)
-        run(connection, settings.migration_retries)
+        with migration.Watch(settings, session.info.backend_pid) as watch:
+            run(connection, settings.migration_retries, watch)
         ensure_role(session, settings)
         logger.info("the schema is at %s", ", ".join(context.get_context().get_current_heads()) or "base")
 
 
-def run(connection: Connection, retries: int) -> None:
+def run(connection: Connection, retries: int, watch: migration.Watch) -> None:
     """Run the migrations; one that does not get a lock in time is tried again, from where the schema is by then."""
     for attempt in range(retries + 1):
         try:
@@ -65,11 +83,15 @@ def run(connection: Connection, retries: int) -> None:
                 context.run_migrations()
         except DBAPIError as error:
             connection.rollback()
-            if attempt == retries or not migration.is_lost_race(error.orig):
+            if not migration.is_lost_race(error.orig):
                 raise
+            if attempt == retries:
+                raise CommandError(f"{one_line(error)}; {watch.blockers}") from error
             # Between two tries, those who queued behind us get their turn.
             pause = min(0.5 * 2**attempt, 5)
-            logger.warning("%s; try %d of %d in %g s", one_line(error), attempt + 2, retries + 1, pause)
+            logger.warning(
+                "%s (%s); try %d of %d in %g s", one_line(error), watch.blockers, attempt + 2, retries + 1, pause
+            )
             time.sleep(pause)
             configure(connection=connection)
         else:
@@ -103,6 +125,10 @@ def set_up_logs() -> None:
     alembic.setLevel(logging.INFO)
     # Which dialect it assumes is no news.
     alembic.addFilter(lambda record: record.levelno > logging.INFO or str(record.msg).startswith("Running"))
+    # One line for each difference between models and database.
+    logging.getLogger("alembic.autogenerate").setLevel(logging.INFO)
+    # What Alembic prints as FAILED it logs as well.
+    logging.getLogger("alembic.util.messaging").setLevel(logging.CRITICAL)
 
 
 # Alembic runs this file; a caller that is no command line has logging of its own.

@@ -1,4 +1,4 @@
-"""${message}.
+"""${message.replace("\\", "\\\\").replace('"""', "'''")}.
 
 Revises: ${down_revision | comma,n}
 Created: ${create_date}

@@ -78,7 +78,7 @@ def up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpRe
     """
     began = time.monotonic()
     services = selected(project, options.services)
-    state = observe(project, engine)
+    state = observe(project, engine, revisions=True)
     builds = build_options(project, engine, services)
     images, warnings = plan_images(services, state, builds, ImageRules(build=options.build))
     for warning in warnings:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stockhelper_cli.converge.ready import probe_for
 from stockhelper_cli.converge.reconcile import ROLE_APP, is_one_shot, orphans_of
 from stockhelper_cli.converge.state import ObservedState, observe
+from stockhelper_cli.errors import ExitCode, StockhelperError
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project, Service
@@ -22,6 +23,7 @@ class ServiceStatus:
 
     `state` is Docker's word ("missing" where there is no container), `health` is "healthy", "unhealthy", "starting"
     or "" where nothing checks it; `ok` whether it is as it should be. `container` is None where there is none.
+    `problem` is one line on why it could not be asked, or is not ready yet.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ServiceStatus:
     health: str
     ok: bool
     container: Container | None
+    problem: str = ""
 
     def as_json(self) -> Mapping[str, Any]:
         """Return the service as a plain mapping."""
@@ -38,6 +41,7 @@ class ServiceStatus:
             "state": self.state,
             "health": self.health,
             "ok": self.ok,
+            "problem": self.problem,
             "container": container.name if container else None,
             "image": container.image if container else None,
             "ports": [_port_text(port) for port in container.ports] if container else [],
@@ -100,10 +104,23 @@ def _service_status(service: Service, engine: Engine, state: ObservedState, proj
         ok = container.status == "exited" and container.exit_code == 0
         return ServiceStatus(service.name, container.status, "", ok, container)
     health = container.health.status if container.health else ""
-    if container.running and health == "starting" and not probe_for(service, engine, local=state.local)(container):
-        health = "healthy"
+    problem = ""
+    if container.running and health == "starting":
+        problem = _missing(service, container, engine, local=state.local)
+        health = "starting" if problem else "healthy"
     ok = container.running and health in ("", "healthy")
-    return ServiceStatus(service.name, container.status, health, ok, container)
+    return ServiceStatus(service.name, container.status, health, ok, container, problem)
+
+
+def _missing(service: Service, container: Container, engine: Engine, *, local: bool) -> str:
+    """Return what a service lacks to be ready, "" if nothing: one that cannot be asked does not hide the others."""
+    try:
+        return probe_for(service, engine, local=local)(container)
+    except StockhelperError as error:
+        # An interruption is no answer, and an engine that is gone has none for the other services either.
+        if error.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) or error.code == "engine.lost":
+            raise
+        return error.message
 
 
 def urls_of(service: Service, container: Container | None) -> list[str]:

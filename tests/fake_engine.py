@@ -52,7 +52,7 @@ class FakeEngine:
     - `intercept` is called with the name of a changing call and its object before anything happens, and may raise.
     - `build_failure` makes every build fail with these last lines.
     - `files` is what `read_file` finds: by container or volume, path -> content.
-    - `log` holds each container's log lines; `say` appends one and wakes those who follow.
+    - `log` holds each container's log lines; `say` appends one, of stdout or stderr, and wakes those who follow.
     - `clock` tells when a container starts and ends.
 
     `calls` records every call that changed something.
@@ -74,6 +74,8 @@ class FakeEngine:
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.files: dict[str, dict[str, bytes]] = {}
         self.log: dict[str, list[str]] = {}
+        #: Which lines of a container's log are of stderr.
+        self._errors: dict[str, set[int]] = {}
         self._containers: dict[str, Container] = {}
         self._networks: dict[str, Network] = {}
         self._volumes: dict[str, Volume] = {}
@@ -101,10 +103,13 @@ class FakeEngine:
             self._containers[container.id] = replace(container, **fields)
             self._changed.notify_all()
 
-    def say(self, name: str, line: str) -> None:
-        """Let a container write a line."""
+    def say(self, name: str, line: str, stream: int = 1) -> None:
+        """Let a container write a line to stdout (1) or stderr (2)."""
         with self._changed:
-            self.log.setdefault(name, []).append(line)
+            lines = self.log.setdefault(name, [])
+            if stream == 2:
+                self._errors.setdefault(name, set()).add(len(lines))
+            lines.append(line)
             self._changed.notify_all()
 
     def settle(self) -> None:
@@ -247,6 +252,9 @@ class FakeEngine:
 
     def follow(self, container: str, *, tail: int | None = None, since: float | None = None) -> _FollowedLog:
         return _FollowedLog(self, self._find(container, "follow the log of").id, tail)
+
+    def attach(self, container: str) -> _AttachedOutput:
+        return _AttachedOutput(self, self._find(container, "attach to").id)
 
     def open(
         self,
@@ -537,6 +545,9 @@ class FakeEngine:
 class _FollowedLog:
     """The lines of a container's log until it ends or `close` is called."""
 
+    #: Statuses of a container that may still write.
+    _awaited: tuple[str, ...] = _ALIVE
+
     def __init__(self, engine: FakeEngine, container: str, tail: int | None) -> None:
         self._engine = engine
         self._container = container
@@ -549,13 +560,15 @@ class _FollowedLog:
         found = engine.container(self._container)
         lines = engine.log.setdefault(found.name, [])
         self._position = 0 if self._tail is None else max(len(lines) - self._tail, 0)
-        while True:
-            with engine._changed:
-                engine._changed.wait_for(lambda: self._closed or self._position < len(lines) or not self._alive())
-                if self._closed or self._position >= len(lines):
-                    return
+        while self._has_next(lines):
             yield f"{_stamp(found.started_at or engine.clock())} {lines[self._position]}".encode()
             self._position += 1
+
+    def _has_next(self, lines: Sequence[str]) -> bool:
+        """Wait for the next line; False when there will be none."""
+        with self._engine._changed:
+            self._engine._changed.wait_for(lambda: self._closed or self._position < len(lines) or not self._alive())
+            return not self._closed and self._position < len(lines)
 
     def close(self) -> None:
         with self._engine._changed:
@@ -564,9 +577,26 @@ class _FollowedLog:
 
     def _alive(self) -> bool:
         try:
-            return self._engine.container(self._container).status in _ALIVE
+            return self._engine.container(self._container).status in self._awaited
         except NotFound:
             return False
+
+
+class _AttachedOutput(_FollowedLog):
+    """The same with its streams told apart; what has not been started yet is waited for."""
+
+    _awaited = ("created", *_ALIVE)
+
+    def __init__(self, engine: FakeEngine, container: str) -> None:
+        super().__init__(engine, container, None)
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:  # type: ignore[override]
+        name = self._engine.container(self._container).name
+        lines = self._engine.log.setdefault(name, [])
+        while self._has_next(lines):
+            stream = 2 if self._position in self._engine._errors.get(name, ()) else 1
+            yield stream, f"{lines[self._position]}\n".encode()
+            self._position += 1
 
 
 class FakeSession:

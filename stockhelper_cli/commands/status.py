@@ -52,7 +52,8 @@ def _row(service: ServiceStatus, now: datetime) -> tuple[str, ...]:
         _duration((now - container.started_at).total_seconds()) if container.running and container.started_at else ""
     )
     ports = ", ".join(f"{port.host_ip}:{port.host_port}->{port.container}" for port in container.ports)
-    return service.name, state, service.health, uptime, ports, container.image
+    health = f"{service.health}: {service.problem}" if service.problem else service.health
+    return service.name, state, health, uptime, ports, container.image
 
 
 def _duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ class ObservedState:
     `containers` are the project's by label, stopped ones and one-offs too. `networks` and `volumes` are those that
     exist under a name the project wants, whoever made them; `images` those that its services name. `strangers` hold
     a container name that the project wants without being its own. `revisions` are the migration revisions that
-    the database is at: None where they could not be asked for, empty for a database never migrated.
+    the database is at: None where they were not or could not be asked for, empty for a database never migrated.
     """
 
     api_version: tuple[int, int]
@@ -55,8 +55,10 @@ def project_filter(name: str) -> str:
     return f"{labels.PROJECT}={name}"
 
 
-def observe(project: Project, engine: Engine) -> ObservedState:
+def observe(project: Project, engine: Engine, *, revisions: bool = False) -> ObservedState:
     """Return one snapshot of the engine's side of a project; the questions go out side by side.
+
+    With `revisions` the database is asked too; only who is about to migrate it needs that.
 
     Raises `EngineError` when the engine cannot be asked.
     """
@@ -73,7 +75,7 @@ def observe(project: Project, engine: Engine) -> ObservedState:
             for reference in {service.image for service in project.services.values()}
         }
         own = tuple(containers.result())
-        revisions = pool.submit(read_revisions, project, engine, own)
+        asked = pool.submit(read_revisions, project, engine, own) if revisions else None
         unseen = wanted_containers - {container.name for container in own}
         strangers = {name: pool.submit(_or_none, engine.container, name) for name in unseen}
         return ObservedState(
@@ -84,7 +86,7 @@ def observe(project: Project, engine: Engine) -> ObservedState:
             volumes=_present(volumes),
             images=_present(images),
             strangers=_present(strangers),
-            revisions=revisions.result(),
+            revisions=asked.result() if asked else None,
         )
 
 

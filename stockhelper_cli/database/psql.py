@@ -17,6 +17,8 @@ _FIELD: Final = "\x1f"
 #: The container's own name, because pg_hba trusts everybody who comes over 127.0.0.1.
 _COMMAND: Final = 'exec psql -h "$(hostname)" -w -X -q -A -t -F "$0" -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate -c "$1"'
 _CONNECT_SECONDS: Final = 2
+#: For questions about the database that its users must not be kept waiting for, nor the one who asks.
+QUESTION_SECONDS: Final = 2
 _SET_PASSWORD: Final = r"""printf '%s\n' '\getenv new NEW_PASSWORD' "SET log_statement = 'none';" \
 'ALTER ROLE :"USER" PASSWORD :'"'new';" | psql -w -X -q -v ON_ERROR_STOP=1"""
 
@@ -48,8 +50,12 @@ class QueryFailed(Exception):
         self.sqlstate = sqlstate
 
 
-def query(engine: Engine, container: str, credentials: Credentials, sql: str) -> list[list[str]]:
+def query(
+    engine: Engine, container: str, credentials: Credentials, sql: str, *, limit_seconds: int | None = None
+) -> list[list[str]]:
     """Run one statement as this user and return its rows as text.
+
+    With `limit_seconds` the server gives the statement up after so long, for a lock or for what it has to do.
 
     Raises `NotAnswering` while the server takes no connections, `QueryFailed` when it refuses the statement, and
     `StockhelperError` when it refuses the user (db.password_drift) or has no such database (db.half_initialised).
@@ -63,6 +69,7 @@ def query(engine: Engine, container: str, credentials: Credentials, sql: str) ->
             "PGDATABASE": credentials.database,
             "PGCONNECT_TIMEOUT": str(_CONNECT_SECONDS),
             "LC_ALL": "C",
+            **_limits(limit_seconds),
         },
     )
     if result.exit_code == 0:
@@ -87,6 +94,10 @@ def query(engine: Engine, container: str, credentials: Credentials, sql: str) ->
         sqlstate = re.search(r":\s+([0-9A-Z]{5})$", message)
         raise QueryFailed(message, sqlstate[1] if sqlstate else "")
     raise NotAnswering(message.splitlines()[-1] if message else f"psql exited with {result.exit_code}")
+
+
+def _limits(seconds: int | None) -> Mapping[str, str]:
+    return {} if seconds is None else {"PGOPTIONS": f"-c statement_timeout={seconds}s -c lock_timeout={seconds}s"}
 
 
 def set_owner_password(engine: Engine, container: str, credentials: Credentials) -> None:

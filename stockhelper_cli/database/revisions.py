@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stockhelper_cli import labels
-from stockhelper_cli.database.psql import Credentials, NotAnswering, QueryFailed, database_service, query
+from stockhelper_cli.database.psql import (
+    QUESTION_SECONDS,
+    Credentials,
+    NotAnswering,
+    QueryFailed,
+    database_service,
+    query,
+)
 from stockhelper_cli.errors import ConfigError, Conflict, NotFound, StockhelperError
 
 if TYPE_CHECKING:
@@ -35,6 +42,7 @@ def read_revisions(project: Project, engine: Engine, containers: Sequence[Contai
                     container.id,
                     Credentials.of(service.environment),
                     "SELECT version_num FROM alembic_version",
+                    limit_seconds=QUESTION_SECONDS,
                 )
             except QueryFailed as error:
                 return frozenset() if error.sqlstate == _UNDEFINED_TABLE else None

@@ -35,6 +35,7 @@ from stockhelper_cli.engine.protocol import (
     LogStream,
     Mount,
     Network,
+    Output,
     Port,
     Progress,
     Session,
@@ -229,19 +230,17 @@ class _FollowedLog:
         self._chunks.close()
 
 
-class _ExecSession:
-    """`Session` on the socket that the SDK hands out."""
+class _Streams:
+    """`Output` on what the SDK hands out for a hijacked connection."""
 
-    def __init__(self, client: docker.APIClient, identity: str, stream: Any, *, tty: bool) -> None:
-        self._client = client
-        self._identity = identity
+    def __init__(self, stream: Any, *, tty: bool) -> None:
         self._stream = stream
         #: The SDK hands out a reader; beneath it lies the socket that can be written to.
-        self._socket: socket.socket = getattr(stream, "_sock", stream)
-        self._socket.settimeout(None)
+        self.socket: socket.socket = getattr(stream, "_sock", stream)
+        self.socket.settimeout(None)
         self._tty = tty
 
-    def output(self) -> Iterator[tuple[int, bytes]]:
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
         # The reader that took in the answer's headers may hold the first bytes of what came behind them; the SDK's own
         # way goes past it, to the bare socket, and would lose them. Over ssh there is no such reader.
         response = getattr(self._stream, "_response", None)
@@ -258,13 +257,31 @@ class _ExecSession:
         finally:
             self.close()
 
+    def close(self) -> None:
+        with suppress(OSError):  # it is closed already; else the shutdown wakes who reads or writes in another thread
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
+        self.socket.close()
+
+
+class _ExecSession:
+    """`Session` on the socket that the SDK hands out."""
+
+    def __init__(self, client: docker.APIClient, identity: str, streams: _Streams) -> None:
+        self._client = client
+        self._identity = identity
+        self._streams = streams
+
+    def output(self) -> Iterator[tuple[int, bytes]]:
+        return iter(self._streams)
+
     def write(self, data: bytes) -> None:
         with _translated("give the command input"):
-            self._socket.sendall(data)
+            self._streams.socket.sendall(data)
 
     def end_input(self) -> None:
         with suppress(OSError):  # it has ended, and nobody reads any more
-            self._socket.shutdown(socket.SHUT_WR)
+            self._streams.socket.shutdown(socket.SHUT_WR)
 
     def resize(self, height: int, width: int) -> None:
         with _translated("resize the command's terminal"):
@@ -281,10 +298,7 @@ class _ExecSession:
             time.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
-        with suppress(OSError):  # it is closed already; else the shutdown wakes who reads or writes in another thread
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._stream.close()
-        self._socket.close()
+        self._streams.close()
 
 
 def _frames(reader: Any) -> Iterator[tuple[int, bytes]]:
@@ -412,6 +426,12 @@ class DockerEngine:
             )
         return _FollowedLog(chunks, what)
 
+    def attach(self, container: str) -> Output:
+        """Return what a container writes from now on."""
+        with _translated(f"attach to the container {container}"):
+            tty = bool(self._client.inspect_container(container)["Config"]["Tty"])
+            return _Streams(self._client.attach_socket(container), tty=tty)
+
     def open(
         self,
         container: str,
@@ -435,7 +455,7 @@ class DockerEngine:
                 workdir=working_dir or None,
             )
             stream = self._client.exec_start(created["Id"], tty=tty, socket=True)
-        return _ExecSession(self._client, created["Id"], stream, tty=tty)
+        return _ExecSession(self._client, created["Id"], _Streams(stream, tty=tty))
 
     def read_file(self, container: str, path: str) -> bytes | None:
         """Return a small file of a container, None where there is none."""

@@ -151,6 +151,16 @@ class LogStream(Protocol):
         """End the stream."""
 
 
+class Output(Protocol):
+    """What a container writes, its two streams told apart, until it ends."""
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (1, bytes) of stdout and (2, bytes) of stderr as they come; with a TTY all is 1."""
+
+    def close(self) -> None:
+        """Listen no longer."""
+
+
 class Session(Protocol):
     """A command that runs in a container, its streams open. Reading and writing may happen in two threads."""
 
@@ -230,6 +240,9 @@ class Engine(Protocol):
 
     def follow(self, container: str, *, tail: int | None = None, since: float | None = None) -> LogStream:
         """Return the log's lines, time-stamped, as they come, both streams in order."""
+
+    def attach(self, container: str) -> Output:
+        """Return what a container writes from now on; of one that is started only after this, nothing is missed."""
 
     def open(
         self,

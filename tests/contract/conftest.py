@@ -60,16 +60,23 @@ class Lab:
         *,
         ends: int | None = None,
         says: Sequence[str] = (),
+        complains: Sequence[str] = (),
         host: Mapping[str, Any] | None = None,
         **body: Any,
     ) -> str:
-        """Create a container that says some lines and then runs on, or ends with an exit code; return its name."""
+        """Create a container that says some lines, then some on stderr, and then runs on, or ends with an exit code.
+
+        Return its name.
+        """
         name = self.name(suffix)
         if ends is not None:
             self.endings[name] = ends
-        script = "; ".join([*(f"echo '{line}'" for line in says), FOREVER if ends is None else f"exit {ends}"])
+        spoken = [*(f"echo '{line}'" for line in says), *(f"echo '{line}' >&2" for line in complains)]
+        script = "; ".join([*spoken, FOREVER if ends is None else f"exit {ends}"])
         if isinstance(self.engine, FakeEngine):
             self.engine.log[name] = list(says)
+            for line in complains:
+                self.engine.say(name, line, 2)
         settings = {"Image": self.image, "Cmd": ["sh", "-c", script], "HostConfig": {"Init": True, **(host or {})}}
         labels = {**self.labels, **body.pop("Labels", {})}
         self.engine.create_container(name, {**settings, "Labels": labels, **body})

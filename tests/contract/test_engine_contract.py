@@ -356,6 +356,20 @@ def test_a_followed_log_is_ended_from_another_thread_without_an_error(lab: Lab) 
 
 
 # --- commands in a container
+def test_what_a_container_writes_is_told_apart_by_stream_from_its_first_byte_to_its_end(lab: Lab) -> None:
+    name = lab.create(ends=0, says=["one", "two"], complains=["oh", "no"])
+    output = lab.engine.attach(name)
+    lab.engine.start(name)
+    heard = list(output)
+    assert b"".join(chunk for stream, chunk in heard if stream == 1) == b"one\ntwo\n"
+    assert b"".join(chunk for stream, chunk in heard if stream == 2) == b"oh\nno\n"
+
+
+def test_nobody_attaches_to_what_is_not_there(lab: Lab) -> None:
+    with pytest.raises(NotFound):
+        lab.engine.attach(lab.name("nobody"))
+
+
 def test_a_command_gives_its_exit_code_and_both_streams(lab: Lab) -> None:
     result = lab.engine.exec(lab.run(), ["sh", "-c", "echo out; echo err >&2; exit 3"])
     assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")

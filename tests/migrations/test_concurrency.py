@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ import pytest
 
 from stockhelper_app.migration import LOCK_KEY
 from tests.migrations.conftest import CONFIG, Alembic
+
+#: What somebody who is in the middle of something calls itself.
+APPLICATION = "somebodys-tool"
 
 HEADER = """
 from alembic import op
@@ -48,6 +52,7 @@ def with_revisions(alembic: Alembic, tmp_path: Path) -> Callable[..., Alembic]:
 def transaction(alembic: Alembic, statement: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """Somebody in the middle of something."""
     with alembic.database.connect() as connection, connection.transaction():
+        connection.execute("SELECT set_config('application_name', %s, false)", (APPLICATION,))
         connection.execute(statement.encode())
         yield connection
 
@@ -76,9 +81,10 @@ def test_concurrent_index_creation_is_not_blocked_by_those_who_wait(with_revisio
         op.create_index("ix_test", "stocks", ["name"], postgresql_concurrently=True)
 """
     )
-    processes = [alembic.start("upgrade", "head") for _ in range(6)]
+    processes = [alembic.start("upgrade", "head") for _ in range(8)]
     outputs = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 6, outputs
+    assert [process.returncode for process in processes] == [0] * 8, outputs
+    assert sum("Running upgrade 0001 -> 0002" in out for out, _ in outputs) == 1
     assert alembic.database.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_test'::regclass") == [(True,)]
 
 
@@ -134,10 +140,16 @@ def test_a_table_lock_is_waited_for_in_short_turns(with_revisions: Callable[...,
 def test_a_table_lock_that_is_never_given_up_ends_the_migration(with_revisions: Callable[..., Alembic]) -> None:
     alembic = with_revisions("pass", 'op.execute("ALTER TABLE stocks ADD test int")')
     alembic.run("upgrade", "0001")
-    with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE"):
-        done = alembic("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="100", MIGRATION_RETRIES="1")
+    with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
+        began = time.monotonic()
+        done = alembic("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200", MIGRATION_RETRIES="1")
+        assert time.monotonic() - began < 10
+        pid = holder.info.backend_pid
     assert done.returncode != 0
-    assert "FAILED: canceling statement due to lock timeout" in done.stdout
+    assert "FAILED: canceling statement due to lock timeout; the lock is held by " in done.stdout
+    assert f"database process {pid}, application {APPLICATION}, " in done.stdout
+    assert "idle in transaction for 0:00:0" in done.stdout
+    assert ": LOCK TABLE stocks IN ACCESS SHARE MODE" in done.stdout
     # What was done before stays done: one transaction for each revision.
     assert alembic.run("current").strip() == "0002"
 
@@ -173,3 +185,41 @@ def test_what_makes_it_impossible_is_said_in_one_line(
     assert message in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert "canary" not in done.stdout + done.stderr
+
+
+def test_a_database_knows_by_which_revisions_it_came_to_where_it_is(with_revisions: Callable[..., Alembic]) -> None:
+    alembic = with_revisions("pass", 'op.execute("SELECT 1/0")')
+    assert alembic("upgrade", "head").returncode != 0
+    line = "SELECT obj_description('alembic_version'::regclass)"
+    assert alembic.database.query(line) == [("0001 0002",)]
+    alembic.run("downgrade", "0001")
+    assert alembic.database.query(line) == [("0001",)]
+    alembic.run("downgrade", "base")
+    assert alembic.database.query(line) == [(None,)]
+    assert "COMMENT ON TABLE alembic_version IS '0001 0002'" in alembic.run("upgrade", "0002", "--sql")
+
+
+def test_each_difference_between_models_and_database_is_named_on_a_line(alembic: Alembic) -> None:
+    alembic.run("upgrade", "head")
+    assert alembic("check").returncode == 0
+    alembic.database.query("ALTER TABLE stocks DROP COLUMN listing_date, ADD more int, ALTER name TYPE varchar(9)")
+    done = alembic("check")
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if line.startswith("INFO Detected ")]
+    assert told == [
+        "INFO Detected added column 'stocks.listing_date'",
+        "INFO Detected type change from VARCHAR(length=9) to Text() on 'stocks.name'",
+        "INFO Detected removed column 'stocks.more'",
+    ]
+
+
+@pytest.mark.parametrize("message", ["Add a column", 'Say """quoted"""', "back\\slash \\N", "价格"])
+def test_a_new_migration_is_valid_python_whatever_its_message(
+    message: str, with_revisions: Callable[..., Alembic]
+) -> None:
+    alembic = with_revisions()
+    alembic.run("upgrade", "head")
+    alembic.run("revision", "--autogenerate", "--rev-id", "0002", "-m", message)
+    (made,) = (alembic.config.parent / "versions").glob("0002_*.py")
+    module = ast.parse(made.read_text())
+    assert (ast.get_docstring(module) or "").startswith(message.replace('"""', "'''"))

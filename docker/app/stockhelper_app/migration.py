@@ -1,7 +1,9 @@
 """What a migration needs around it: one at a time, never waiting for long, and a connection of its own."""
 
 import logging
+import threading
 import time
+from types import TracebackType
 from typing import Any
 
 import psycopg
@@ -17,6 +19,15 @@ LOCK_KEY = 0x73746F636B6D6967
 
 #: Seconds between two tries to get it.
 POLL_INTERVAL = 0.1
+
+#: How much of a session's statement is told.
+_STATEMENT_CHARACTERS = 200
+
+#: Who a session is, as columns of pg_stat_activity; `_described` makes a sentence of them.
+_SESSION = (
+    "a.pid, a.application_name, a.client_addr, a.state, date_trunc('second', now() - coalesce(a.xact_start,"
+    " a.backend_start)), a.query"
+)
 
 
 class LockTimeout(Exception):
@@ -69,10 +80,75 @@ def _try(connection: psycopg.Connection[Any]) -> bool:
 def _holder(connection: psycopg.Connection[Any]) -> str:
     with connection.transaction():
         row = connection.execute(
-            "SELECT a.pid, a.client_addr, date_trunc('second', now() - a.backend_start)"
-            " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted"
+            f"SELECT {_SESSION} FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " WHERE l.locktype = 'advisory' AND l.granted"
             " AND l.classid = %s AND l.objid = %s AND l.objsubid = 1"
             " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             (LOCK_KEY >> 32, LOCK_KEY & 0xFFFFFFFF),
         ).fetchone()
-    return f"database process {row[0]}, from {row[1] or 'a local socket'}, for {row[2]}" if row else "just ended"
+    return _described(row) if row else "just ended"
+
+
+def _described(row: tuple[Any, ...]) -> str:
+    pid, application, address, state, since, statement = row
+    said = " ".join(statement.split())
+    said = said if len(said) <= _STATEMENT_CHARACTERS else said[:_STATEMENT_CHARACTERS] + "…"
+    return (
+        f"database process {pid}, application {application or 'without a name'}, from {address or 'a local socket'},"
+        f" {state} for {since}: {said}"
+    )
+
+
+class Watch:
+    """Sees, from a session of its own, who keeps a session waiting for a lock, while the block lasts.
+
+    Only then can it be seen: a statement that gave up waits for nobody any more.
+    """
+
+    def __init__(self, settings: MigrationSettings, pid: int) -> None:
+        self._settings = settings
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+        self._seen = "who holds the lock was not seen"
+
+    @property
+    def blockers(self) -> str:
+        """Who was seen last to hold what the session waited for, in one line."""
+        return self._seen
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        settings = self._settings
+        try:
+            with psycopg.connect(
+                host=settings.postgres_host,
+                port=settings.postgres_port,
+                user=settings.postgres_user,
+                password=settings.postgres_password.get_secret_value(),
+                dbname=settings.postgres_db,
+                connect_timeout=settings.db_connect_timeout,
+                application_name="stockhelper-migrate-watch",
+                autocommit=True,
+            ) as connection:
+                # Several looks within the time that one statement waits.
+                pause = min(0.5, settings.migration_statement_lock_timeout / 4000)
+                while not self._ended.wait(pause):
+                    rows = connection.execute(
+                        f"SELECT {_SESSION} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids(%s))"
+                        " ORDER BY a.xact_start",
+                        (self._pid,),
+                    ).fetchall()
+                    if rows:
+                        self._seen = "the lock is held by " + "; and by ".join(map(_described, rows))
+        except psycopg.Error as error:  # the migration itself does not depend on being watched
+            logger.debug("nobody watches who holds locks: %s", type(error).__name__)

@@ -52,6 +52,15 @@ def test_it_asks_over_tcp_with_the_password_and_shows_it_in_no_argument() -> Non
     assert environment["LC_ALL"] == "C", "messages are recognised in English"
 
 
+def test_a_question_with_a_limit_is_given_up_by_the_server_and_others_are_not() -> None:
+    engine = Recording(ExecResult(0, b"1\n", b""))
+    query(engine, "db", OWNER, "SELECT 1", limit_seconds=2)
+    query(engine, "db", OWNER, "SELECT 1")
+    limited, unlimited = (environment for _, environment in engine.asked)
+    assert limited["PGOPTIONS"] == "-c statement_timeout=2s -c lock_timeout=2s"
+    assert "PGOPTIONS" not in unlimited
+
+
 def test_a_refused_password_is_drift_and_no_advice_loses_data() -> None:
     line = 'psql: error: connection to server at "x", port 5432 failed: FATAL:  password authentication failed for user'
     with pytest.raises(StockhelperError) as raised:

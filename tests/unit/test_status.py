@@ -1,0 +1,97 @@
+"""What `status` makes of a service that cannot be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from stockhelper_cli import compose, stack
+from stockhelper_cli.compose import Project
+from stockhelper_cli.engine.protocol import ExecResult
+from stockhelper_cli.errors import Conflict, EngineError, StockhelperError
+from stockhelper_cli.status import status
+from tests.fake_engine import FakeEngine
+
+STACK = """
+name: seen
+services:
+  db:
+    x-stockhelper: {role: database}
+    image: postgres
+    environment: {POSTGRES_USER: owner, POSTGRES_PASSWORD: word}
+    healthcheck: {test: [CMD, "true"]}
+  other:
+    image: app
+    healthcheck: {test: [CMD, "true"]}
+"""
+
+
+class Asked(FakeEngine):
+    """Remembers which commands ran in its containers, and may refuse them."""
+
+    def __init__(self) -> None:
+        super().__init__({"postgres": {}, "app": {}})
+        self.commands: list[str] = []
+        self.refusal: StockhelperError | None = None
+        self.answer = self.hear
+
+    def hear(self, name: str, command: Sequence[str]) -> ExecResult:
+        self.commands.append(" ".join(command))
+        if self.refusal is not None and "db" in name:
+            raise self.refusal
+        return ExecResult(0, b"", b"")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "compose.yaml").write_text(STACK)
+    return compose.load(tmp_path, environ={})
+
+
+@pytest.fixture
+def engine(project: Project) -> Asked:
+    """A stack that is up, of which the engine's own checks have not come round yet."""
+    engine = Asked()
+    stack.up(project, engine, stack.UpOptions(timeout=5), lambda event: None)
+    engine.commands.clear()
+    return engine
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        StockhelperError("db.password_drift", "the database refuses the password"),
+        Conflict("engine.conflict", "could not run sh: it is paused"),
+        EngineError("engine.timeout", "could not run sh: the engine does not answer"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_what_cannot_be_asked_is_told_in_its_row_and_the_others_are_shown(
+    project: Project, engine: Asked, refusal: StockhelperError
+) -> None:
+    engine.refusal = refusal
+    result = status(project, engine)
+    database, other = result.services
+    assert (database.health, database.ok, database.problem) == ("starting", False, refusal.message)
+    assert (other.health, other.ok, other.problem) == ("healthy", True, "")
+    assert not result.ok
+    assert database.as_json()["problem"] == refusal.message
+
+
+@pytest.mark.parametrize("code", ["interrupted", "terminated", "engine.lost"])
+def test_what_ends_the_whole_question_is_not_taken_for_an_answer(project: Project, engine: Asked, code: str) -> None:
+    engine.refusal = StockhelperError(code, "over")
+    with pytest.raises(StockhelperError, match="over"):
+        status(project, engine)
+
+
+def test_who_only_looks_does_not_ask_for_the_revision(project: Project, engine: Asked) -> None:
+    status(project, engine)
+    stack.stop(project, engine, [], lambda event: None)
+    stack.start(project, engine, [], 5, lambda event: None)
+    stack.restart(project, engine, [], 5, lambda event: None)
+    stack.down(project, engine, stack.DownOptions(), lambda event: None)
+    assert engine.commands
+    assert not [command for command in engine.commands if "alembic_version" in command]
