@@ -36,6 +36,7 @@ _PAST: Final = {
     "rename": "renamed",
     "start": "started",
     "stop": "stopped",
+    "unpause": "unpaused",
     "wait": "ready",
     "write": "written",
 }
