@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from stockhelper_cli.converge.ready import probe_for
+from stockhelper_cli.converge.ready import PROBE_SECONDS, probe_for
 from stockhelper_cli.converge.reconcile import ROLE_APP, is_one_shot, orphans_of
 from stockhelper_cli.converge.state import ObservedState, observe
 
@@ -100,8 +100,9 @@ def _service_status(service: Service, engine: Engine, state: ObservedState, proj
         ok = container.status == "exited" and container.exit_code == 0
         return ServiceStatus(service.name, container.status, "", ok, container)
     health = container.health.status if container.health else ""
-    if container.running and health == "starting" and not probe_for(service, engine, local=state.local)(container):
-        health = "healthy"
+    if container.running and health == "starting":
+        missing = probe_for(service, engine, local=state.local)(container, PROBE_SECONDS)
+        health = health if missing else "healthy"
     ok = container.running and health in ("", "healthy")
     return ServiceStatus(service.name, container.status, health, ok, container)
 
