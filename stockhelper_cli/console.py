@@ -42,6 +42,7 @@ _PAST: Final = {
     "start": "started",
     "stop": "stopped",
     "swap": "swapped",
+    "unpause": "unpaused",
     "verify": "verified",
     "wait": "ready",
     "write": "written",

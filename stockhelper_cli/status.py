@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from stockhelper_cli.converge.ready import probe_for
+from stockhelper_cli.converge.ready import PROBE_SECONDS, probe_for
 from stockhelper_cli.converge.reconcile import ROLE_APP, is_one_shot, orphans_of
 from stockhelper_cli.converge.state import ObservedState, observe
 from stockhelper_cli.errors import ExitCode, StockhelperError
@@ -115,7 +115,7 @@ def _service_status(service: Service, engine: Engine, state: ObservedState, proj
 def _missing(service: Service, container: Container, engine: Engine, *, local: bool) -> str:
     """Return what a service lacks to be ready, "" if nothing: one that cannot be asked does not hide the others."""
     try:
-        return probe_for(service, engine, local=local)(container)
+        return probe_for(service, engine, local=local)(container, PROBE_SECONDS)
     except StockhelperError as error:
         # An interruption is no answer, and an engine that is gone has none for the other services either.
         if error.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) or error.code == "engine.lost":

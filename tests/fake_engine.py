@@ -33,8 +33,6 @@ from stockhelper_cli.errors import Conflict, EngineError, NotFound
 #: From this API on a container may be created in several networks at once.
 _MANY_NETWORKS = (1, 44)
 _SHORT = 12
-#: Statuses of a container that the engine holds for alive: it has a process, or is about to.
-_ALIVE = ("running", "paused", "restarting")
 
 
 def _id(*parts: object) -> str:
@@ -172,12 +170,12 @@ class FakeEngine:
             found = self._find(container, "start")
             if found.status == "paused":
                 raise Conflict("engine.conflict", what, cause="cannot start a paused container, try unpause instead")
-            if found.status in _ALIVE:
+            if found.alive:
                 return
             networks = tuple(self._joined(found, attachment, what) for attachment in found.networks)
             ports = _bindings(found)
             for other in self._containers.values():
-                if other.running and _overlap(other.ports, ports):
+                if other.alive and _overlap(other.ports, ports):
                     self.change(found.id, exit_code=128, error="port is already allocated")
                     raise EngineError("port.busy", what, cause="port is already allocated")
             self.calls.append(("start", found.name))
@@ -195,11 +193,24 @@ class FakeEngine:
         if code is not None:
             self.change(found.id, **_ended(self.container(found.id), code, self.clock()))
 
+    def unpause(self, container: str) -> None:
+        self.intercept("unpause", self._find(container, "unpause").name)
+        with self._changed:
+            found = self._find(container, "unpause")
+            if found.status != "paused":
+                raise EngineError(
+                    "engine.refused",
+                    f"could not unpause the container {container}",
+                    cause=f"Container {found.id} is not paused",
+                )
+            self.calls.append(("unpause", found.name))
+            self.change(found.id, status="running")
+
     def stop(self, container: str, timeout: int | None = None) -> None:
         self.intercept("stop", self._find(container, "stop").name)
         with self._changed:
             found = self._find(container, "stop")
-            if found.status in _ALIVE:
+            if found.alive:
                 self.calls.append(("stop", found.name))
                 self.change(found.id, **_ended(found, 0, self.clock()))
 
@@ -207,7 +218,7 @@ class FakeEngine:
         self.intercept("remove_container", self._find(container, "remove").name)
         with self._changed:
             found = self._find(container, "remove")
-            if found.status in _ALIVE and not force:
+            if found.alive and not force:
                 raise Conflict(
                     "engine.conflict",
                     f"could not remove the container {container}",
@@ -275,7 +286,12 @@ class FakeEngine:
             return [network for network in self._networks.values() if _carries(network.labels, labels)]
 
     def network(self, name: str) -> Network:
-        return self._network(name, "inspect")
+        with self._changed:
+            network = self._network(name, "inspect")
+            inside = (
+                c.name for c in self._containers.values() if c.alive and any(a.network == name for a in c.networks)
+            )
+            return replace(network, containers=tuple(sorted(inside)))
 
     def create_network(self, name: str, body: Body) -> str:
         self.intercept("create_network", name)
@@ -295,9 +311,7 @@ class FakeEngine:
         self.intercept("remove_network", network)
         with self._changed:
             found = self._network(network, "remove")
-            if any(
-                a.network == found.name for c in self._containers.values() if c.status in _ALIVE for a in c.networks
-            ):
+            if any(a.network == found.name for c in self._containers.values() if c.alive for a in c.networks):
                 raise Conflict(
                     "engine.conflict", f"could not remove the network {network}", cause="has active endpoints"
                 )
@@ -545,8 +559,8 @@ class FakeEngine:
 class _FollowedLog:
     """The lines of a container's log until it ends or `close` is called."""
 
-    #: Statuses of a container that may still write.
-    _awaited: tuple[str, ...] = _ALIVE
+    #: Whether what has not been started yet is waited for.
+    _awaits_start = False
 
     def __init__(self, engine: FakeEngine, container: str, tail: int | None) -> None:
         self._engine = engine
@@ -577,7 +591,8 @@ class _FollowedLog:
 
     def _alive(self) -> bool:
         try:
-            return self._engine.container(self._container).status in self._awaited
+            found = self._engine.container(self._container)
+            return found.alive or (self._awaits_start and found.status == "created")
         except NotFound:
             return False
 
@@ -585,7 +600,7 @@ class _FollowedLog:
 class _AttachedOutput(_FollowedLog):
     """The same with its streams told apart; what has not been started yet is waited for."""
 
-    _awaited = ("created", *_ALIVE)
+    _awaits_start = True
 
     def __init__(self, engine: FakeEngine, container: str) -> None:
         super().__init__(engine, container, None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -26,7 +26,8 @@ LOG_LINES: Final = 50
 HEALTH_PATH: Final = "/api/v1/health"
 #: A container without a health check counts as started when it has run for this long (seconds).
 STEADY_SECONDS: Final = 1.0
-_PROBE_SECONDS: Final = 5.0
+#: How long one question may take at most (seconds).
+PROBE_SECONDS: Final = 5.0
 
 
 class Cancelled(Exception):
@@ -36,8 +37,8 @@ class Cancelled(Exception):
 class Probe(Protocol):
     """Asks one container whether it is ready."""
 
-    def __call__(self, container: Container) -> str:
-        """Return "" if it is ready, else one line on what is missing."""
+    def __call__(self, container: Container, seconds: float) -> str:
+        """Return "" if it is ready, else one line on what is missing; `seconds` is how long asking may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class DatabaseProbe:
     engine: Engine
     credentials: Credentials
 
-    def __call__(self, container: Container) -> str:
+    def __call__(self, container: Container, seconds: float) -> str:
         """Return "" or what psql said. Raises `StockhelperError` where waiting cannot help."""
         try:
             query(self.engine, container.id, self.credentials, "SELECT 1")
@@ -62,7 +63,7 @@ class HttpProbe:
 
     target: str
 
-    def __call__(self, container: Container) -> str:
+    def __call__(self, container: Container, seconds: float) -> str:
         """Return "" or the answer's status, or why there was none."""
         import httpx
 
@@ -72,7 +73,7 @@ class HttpProbe:
                 url = httpx.URL(scheme="http", host=host, port=published.host_port, path=HEALTH_PATH)
                 try:
                     # trust_env: a proxy of the environment is not on the way to our own container.
-                    answer = httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False)
+                    answer = httpx.get(url, timeout=min(PROBE_SECONDS, seconds), trust_env=False)
                 except httpx.TransportError as error:
                     return f"{url}: {error or type(error).__name__}"
                 return "" if answer.is_success else f"{url} answers {answer.status_code}"
@@ -86,7 +87,7 @@ class HealthcheckProbe:
     engine: Engine
     command: tuple[str, ...]
 
-    def __call__(self, container: Container) -> str:
+    def __call__(self, container: Container, seconds: float) -> str:
         """Return "" or the last line that the check printed."""
         result = self.engine.exec(container.id, self.command)
         if result.exit_code == 0:
@@ -95,15 +96,22 @@ class HealthcheckProbe:
         return lines[-1] if lines else f"the health check exits with {result.exit_code}"
 
 
+@dataclass(slots=True)
 class SteadyProbe:
-    """For a container without a health check: ready when it has run for a moment."""
+    """For a container without a health check: ready when it was seen to run for a moment since the same start.
 
-    def __call__(self, container: Container) -> str:
+    Measured by this machine's `clock` alone (seconds): the engine's, which tells the start, may go otherwise.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _started_at: datetime | None = None
+    _seen: float = 0.0
+
+    def __call__(self, container: Container, seconds: float) -> str:
         """Return "" or that it has only just started."""
-        started = container.started_at
-        if started is not None and (datetime.now(UTC) - started).total_seconds() >= STEADY_SECONDS:
-            return ""
-        return "only just started"
+        if self._started_at is None or container.started_at != self._started_at:
+            self._started_at, self._seen = container.started_at, self.clock()
+        return "" if self.clock() - self._seen >= STEADY_SECONDS else "only just started"
 
 
 def probe_for(service: Service, engine: Engine, *, local: bool) -> Probe:
@@ -157,13 +165,13 @@ def wait_ready(
                 return
         elif container.running:
             try:
-                missing = probe(container)
+                missing = probe(container, max(deadline - time.monotonic(), POLL_SECONDS))
             except (Conflict, NotFound):
                 missing = "it stopped while it was asked"
             except EngineError as error:
                 if error.code == "engine.lost":
                     raise
-                missing = error.cause
+                missing = error.cause or error.message
             if not missing:
                 return
         if container.status in ("exited", "dead", "restarting") or container.restart_count > restarts:

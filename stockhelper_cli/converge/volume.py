@@ -127,7 +127,7 @@ def _looking_into(
 
 def _refuse_second_server(engine: Engine, volume: str, own: Collection[str]) -> None:
     for container in engine.volume_users(volume):
-        if container.id not in own and container.status in ("running", "paused", "restarting"):
+        if container.id not in own and container.alive:
             raise StockhelperError(
                 "db.volume_in_use",
                 f"the volume {volume} is in use by the container {container.name}",

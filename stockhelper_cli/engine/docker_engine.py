@@ -372,6 +372,11 @@ class DockerEngine:
         with _translated(f"start the container {container}"):
             self._client.start(container)
 
+    def unpause(self, container: str) -> None:
+        """Let a paused container go on."""
+        with _translated(f"unpause the container {container}"):
+            self._client.unpause(container)
+
     def stop(self, container: str, timeout: int | None = None) -> None:
         """Stop a container within `timeout` seconds, or its own stop timeout."""
         with _translated(f"stop the container {container}"):
@@ -483,7 +488,8 @@ class DockerEngine:
             raw = self._client.inspect_network(name)
         if raw["Name"] != name:
             raise NotFound("engine.not_found", f"could not inspect the network {name}", cause="no such network")
-        return Network(raw["Id"], raw["Name"], raw.get("Labels") or {})
+        inside = sorted(endpoint["Name"] for endpoint in (raw.get("Containers") or {}).values())
+        return Network(raw["Id"], raw["Name"], raw.get("Labels") or {}, tuple(inside))
 
     def create_network(self, name: str, body: Body) -> str:
         """Create a network and return its id."""

@@ -103,14 +103,20 @@ class Container:
         """Whether its process runs (restarting and paused do not count)."""
         return self.status == "running"
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has a process or is about to: it holds its ports and its networks."""
+        return self.status in ("running", "paused", "restarting")
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network of the engine."""
+    """A network of the engine. `containers` are the names of those that are in it and alive; a listing has none."""
 
     id: str
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    containers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +224,9 @@ class Engine(Protocol):
 
     def start(self, container: str) -> None:
         """Start a container; nothing happens if it runs. Raises `EngineError` (port.busy if a port is taken)."""
+
+    def unpause(self, container: str) -> None:
+        """Let a paused container go on. Raises `EngineError` if it is not paused."""
 
     def stop(self, container: str, timeout: int | None = None) -> None:
         """Stop a container; None gives it the stop timeout (seconds) that it was created with."""

@@ -163,6 +163,17 @@ def test_a_paused_container_can_be_stopped_but_neither_started_nor_asked(lab: La
     assert lab.engine.container(name).status == "exited"
 
 
+def test_a_paused_container_goes_on_when_it_is_unpaused_and_keeps_its_start(lab: Lab) -> None:
+    name = lab.run()
+    before = lab.engine.container(name)
+    lab.pause(name)
+    assert lab.engine.container(name).alive
+    lab.engine.unpause(name)
+    assert lab.engine.container(name) == before
+    with pytest.raises(EngineError, match="could not unpause"):
+        lab.engine.unpause(name)
+
+
 def test_a_published_port_is_told_while_the_container_runs(lab: Lab) -> None:
     port = free_port()
     name = lab.create(**publishing(port))
@@ -505,6 +516,15 @@ def test_a_network_is_removed_when_nothing_in_it_runs(lab: Lab) -> None:
     lab.engine.stop(name)
     lab.engine.remove_network(network)
     assert lab.engine.networks(lab.selector) == []
+
+
+def test_a_network_names_those_who_are_in_it_and_alive(lab: Lab) -> None:
+    network = lab.network()
+    running, paused, ended = (lab.run(name, host={"NetworkMode": network}) for name in ("a", "b", "c"))
+    lab.create("d", host={"NetworkMode": network})
+    lab.pause(paused)
+    lab.engine.stop(ended)
+    assert lab.engine.network(network).containers == (running, paused)
 
 
 def test_aliases_are_kept_in_the_order_they_were_asked_for(lab: Lab) -> None:

@@ -1,0 +1,76 @@
+"""When a container counts as ready, and for how long it is waited for."""
+
+from __future__ import annotations
+
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event as Flag
+
+import pytest
+
+from stockhelper_cli import compose
+from stockhelper_cli.compose import Service
+from stockhelper_cli.converge.plan import Condition
+from stockhelper_cli.converge.ready import STEADY_SECONDS, HttpProbe, Probe, SteadyProbe, wait_ready
+from stockhelper_cli.engine.protocol import Container
+from stockhelper_cli.errors import EngineError, StockhelperError
+from tests.fake_engine import FakeEngine
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    (tmp_path / "compose.yaml").write_text("services: {app: {image: app, x-stockhelper: {role: app}}}")
+    return compose.load(tmp_path, environ={}).services["app"]
+
+
+def running(**body: object) -> FakeEngine:
+    engine = FakeEngine({"app": {}})
+    engine.create_container("app", {"Image": "app", **body})
+    engine.start("app")
+    return engine
+
+
+def wait(engine: FakeEngine, service: Service, probe: Probe, timeout: float) -> None:
+    wait_ready(engine, service, "app", Condition.HEALTHY, probe, timeout=timeout, cancelled=Flag())
+
+
+def test_an_error_of_the_engine_is_not_readiness_even_when_it_tells_no_cause(service: Service) -> None:
+    class Failing:
+        def __call__(self, container: Container, seconds: float) -> str:
+            raise EngineError("engine.refused", "could not run true in app")
+
+    with pytest.raises(StockhelperError) as failure:
+        wait(running(), service, Failing(), 0.05)
+    assert (failure.value.code, failure.value.cause) == ("service.unhealthy", "could not run true in app")
+
+
+@pytest.mark.parametrize("skew", [-86400, 0, 86400], ids=lambda skew: f"{skew}s")
+def test_a_container_without_a_check_is_steady_by_our_clock_whatever_the_engines_says(skew: int) -> None:
+    now = 0.0
+    probe = SteadyProbe(clock=lambda: now)
+    engine = FakeEngine({"app": {}})
+    engine.clock = lambda: datetime.now(UTC) + timedelta(seconds=skew)
+    engine.create_container("app", {"Image": "app"})
+    engine.start("app")
+
+    assert probe(engine.container("app"), 1) != ""
+    now = STEADY_SECONDS - 0.01
+    assert probe(engine.container("app"), 1) != ""
+    now = STEADY_SECONDS
+    assert probe(engine.container("app"), 1) == ""
+
+    engine.stop("app")
+    engine.start("app")
+    assert probe(engine.container("app"), 1) != "", "it was started anew meanwhile"
+
+
+def test_an_app_that_takes_the_question_and_never_answers_costs_no_more_than_the_timeout(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        engine = running(HostConfig={"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}})
+        began = time.monotonic()
+        with pytest.raises(StockhelperError, match=r"did not get healthy within 0.3 s"):
+            wait(engine, service, HttpProbe("8000/tcp"), 0.3)
+    assert time.monotonic() - began < 2
