@@ -25,6 +25,7 @@ from stockhelper_cli.converge.reconcile import (
     selected,
 )
 from stockhelper_cli.converge.state import ObservedState, observe, project_filter
+from stockhelper_cli.converge.volume import discard, holds_nothing, refuse_unfit_volume
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit, Warned
 from stockhelper_cli.status import ServiceStatus, status, status_of, urls_of
@@ -76,6 +77,19 @@ def up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpRe
 
     Raises `StockhelperError` saying what failed; what was done until then stays, and `up` again goes on from there.
     """
+    try:
+        return _up(project, engine, options, emit)
+    except StockhelperError as error:
+        if error.code != "db.half_initialised" or options.dry_run:
+            raise
+        state = observe(project, engine)
+        if not (volume := holds_nothing(project, engine, state)):
+            raise
+    _discard(project, engine, state, volume, emit)
+    return _up(project, engine, options, emit)
+
+
+def _up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpResult:
     began = time.monotonic()
     services = selected(project, options.services)
     state = observe(project, engine, revisions=True)
@@ -95,11 +109,20 @@ def up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpRe
         execute(images, Performer(project, engine, state, emit, builds=builds), emit)
         state = replace(state, images={**state.images, **_images(engine, [a.resource for a in images])})
     plan = reconcile(project, state, rules)
+    if volume := refuse_unfit_volume(project, engine, state, plan):
+        _discard(project, engine, state, volume, emit)
+        return _up(project, engine, options, emit)
     for orphan in plan.orphans:
         emit(Warned(f"{orphan} belongs to no service of the project; --remove-orphans removes it"))
     execute(plan, Performer(project, engine, state, emit, options.timeout), emit)
     after = status(project, engine) if plan else status_of(project, engine, state)
     return UpResult(_joined(images, plan), False, after.urls, after.services, time.monotonic() - began)
+
+
+def _discard(project: Project, engine: Engine, state: ObservedState, volume: str, emit: Emit) -> None:
+    """Remove a volume in which there is nothing of anybody's, so that the database's first start can begin anew."""
+    emit(Warned(f"the first start on the volume {volume} was interrupted; it holds no table, and is made anew"))
+    execute(discard(state, volume), Performer(project, engine, state, emit), emit)
 
 
 def _joined(first: Plan, second: Plan) -> Plan:

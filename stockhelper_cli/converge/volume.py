@@ -6,7 +6,6 @@ cannot tell apart at all when each sits in a container of its own.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from stockhelper_cli import labels
-from stockhelper_cli.converge.plan import Kind, Plan
-from stockhelper_cli.database.psql import database_service
+from stockhelper_cli.converge.plan import Action, Kind, Plan
+from stockhelper_cli.database.psql import Credentials, database_service
+from stockhelper_cli.database.server import Server, ServerError
 from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 #: Where the official image keeps its data, unless PGDATA says otherwise.
 _PGDATA: Final = "/var/lib/postgresql/data"
-_SLUG_BYTES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def refuse_unfit_volume(project: Project, engine: Engine, state: ObservedState, 
         image = engine.image(service.image)
         if (Kind.CREATE, service.name) not in touched or image is None:
             continue
-        found = read_volume(project, engine, service, image, volume.name, mount["target"])
+        found = read_volume(project, engine, state, service, image, volume.name, mount["target"])
         if found is None:
             continue
         wanted = image.environment.get("PG_MAJOR", found.major)
@@ -77,12 +76,48 @@ def refuse_unfit_volume(project: Project, engine: Engine, state: ObservedState, 
     return ""
 
 
+def holds_nothing(project: Project, engine: Engine, state: ObservedState) -> str:
+    """Return the name of the running database's volume if no database in it has a table of a user's, else "".
+
+    Raises `StockhelperError` (db.refused) if the server cannot be asked.
+    """
+    service = database_service(project.services)
+    if service is None:
+        return ""
+    own = [container for container in state.of_service(service.name) if container.running]
+    volumes = [project.volumes[key] for key in service.volumes if not project.volumes[key].external]
+    if not own or not volumes:
+        return ""
+    try:
+        if Server(engine, own[0].id, Credentials.of(service.environment).user).holds_tables():
+            return ""
+    except ServerError as error:
+        raise StockhelperError(
+            "db.refused",
+            "the database could not be asked for its tables",
+            cause=str(error),
+            next=["stockhelper logs db"],
+        ) from error
+    return volumes[0].name
+
+
+def discard(state: ObservedState, volume: str) -> Plan:
+    """Return what removes a volume, and the project's containers that have it mounted."""
+    cause = "its first start was interrupted; it holds no table"
+    actions: list[Action] = []
+    for container in state.containers:
+        if any(mount.name == volume for mount in container.mounts):
+            actions.append(Action(Kind.REMOVE, container.name, cause, service=container.labels[labels.SERVICE]))
+    needs = tuple(action.id for action in actions)
+    return Plan((*actions, Action(Kind.REMOVE_VOLUME, volume, cause, needs)))
+
+
 def read_volume(
-    project: Project, engine: Engine, service: Service, image: Image, volume: str, target: str
+    project: Project, engine: Engine, state: ObservedState, service: Service, image: Image, volume: str, target: str
 ) -> DataDirectory | None:
-    """Return what lies in a volume, None if it is empty; nothing in it is changed or started."""
+    """Return what lies in a database's volume, None if it is empty; nothing in it is changed or started."""
     data = service.environment.get("PGDATA") or image.environment.get("PGDATA") or _PGDATA
-    with _looking_into(project, engine, service, image, volume, target) as container:
+    with _looking_into(project, engine, state, service, image, volume, target) as container:
         major = engine.read_file(container, str(PurePosixPath(data, "PG_VERSION")))
         # Written by every start of a server, and left there.
         started = engine.read_file(container, str(PurePosixPath(data, "postmaster.opts"))) is not None
@@ -91,19 +126,18 @@ def read_volume(
 
 @contextmanager
 def _looking_into(
-    project: Project, engine: Engine, service: Service, image: Image, volume: str, target: str
+    project: Project, engine: Engine, state: ObservedState, service: Service, image: Image, volume: str, target: str
 ) -> Iterator[str]:
-    """Create a container with a volume, for as long as the block lasts; it is never started."""
-    slug = secrets.token_hex(_SLUG_BYTES)
+    """Find a container that has a volume mounted, or make one for as long as the block lasts; it is never started."""
+    for container in state.of_service(service.name):
+        if any(mount.name == volume for mount in container.mounts):
+            yield container.id
+            return
+    name = f"{project.name}-{service.name}-look"
     body: dict[str, Any] = {
         "Image": image.id,
         # As `docker compose run` labels a container: one that a kill leaves behind is known for what it is.
-        "Labels": {
-            labels.PROJECT: project.name,
-            labels.SERVICE: service.name,
-            labels.ONEOFF: "True",
-            labels.SLUG: slug,
-        },
+        "Labels": {labels.PROJECT: project.name, labels.SERVICE: service.name, labels.ONEOFF: "True"},
         "HostConfig": {
             "NetworkMode": "none",
             "Mounts": [
@@ -118,11 +152,13 @@ def _looking_into(
             ],
         },
     }
-    container = engine.create_container(f"{project.name}-{service.name}-look-{slug}", body)
+    if any(container.name == name for container in state.containers):
+        engine.remove_container(name, force=True)
+    made = engine.create_container(name, body)
     try:
-        yield container
+        yield made
     finally:
-        engine.remove_container(container, force=True, volumes=True)
+        engine.remove_container(made, force=True, volumes=True)
 
 
 def _refuse_second_server(engine: Engine, volume: str, own: Collection[str]) -> None:

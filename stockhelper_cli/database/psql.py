@@ -83,10 +83,10 @@ def query(
             " does not change it in the database",
             next=["stockhelper db set-password"],
         )
-    if f'database "{credentials.database}" does not exist' in message:
+    if f'database "{credentials.database}" does not exist' in message or "no pg_hba.conf entry" in message:
         raise StockhelperError(
             "db.half_initialised",
-            f"the database {credentials.database} does not exist in the volume",
+            f"the database {credentials.database} does not exist in the volume, or takes no connections",
             cause="the volume's first start was interrupted, or POSTGRES_DB was changed since",
             next=["stockhelper logs db", "stockhelper doctor"],
         )

@@ -16,7 +16,7 @@ from stockhelper_cli.database.psql import (
     database_service,
     query,
 )
-from stockhelper_cli.errors import ConfigError, Conflict, NotFound, StockhelperError
+from stockhelper_cli.errors import ConfigError, Conflict, NotFound
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
@@ -48,10 +48,6 @@ def read_revisions(project: Project, engine: Engine, containers: Sequence[Contai
                 return frozenset() if error.sqlstate == _UNDEFINED_TABLE else None
             except (NotAnswering, NotFound, Conflict):
                 return None
-            except StockhelperError as error:
-                if error.code.startswith("db."):
-                    return None
-                raise
             return frozenset(row[0] for row in rows)
     return None
 

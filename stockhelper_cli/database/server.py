@@ -47,6 +47,11 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\_%'
     AND c.oid IS DISTINCT FROM to_regclass('public.alembic_version') \gexec
 """
+_ANY_TABLE: Final = r"""
+SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND n.nspname NOT LIKE 'pg\_%' LIMIT 1
+"""
 _REVISIONS: Final = r"""
 SELECT 'SELECT ''revision'', version_num FROM public.alembic_version'
 WHERE to_regclass('public.alembic_version') IS NOT NULL \gexec
@@ -123,6 +128,10 @@ class Server:
         return [
             name for (name,) in self.rows(r"SELECT rolname FROM pg_roles WHERE rolname NOT LIKE 'pg\_%' ORDER BY 1")
         ]
+
+    def holds_tables(self) -> bool:
+        """Whether any of the databases has a table of a user's, with rows or without."""
+        return any(self.rows(_ANY_TABLE, database=name) for name in self.databases())
 
     def end_sessions(self, database: str) -> None:
         """End every session on a database."""
