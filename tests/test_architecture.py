@@ -47,10 +47,11 @@ LAYERS: dict[str, set[str]] = {
     "status": {*GROUND, "engine.protocol", "compose", "database", "converge"},
     "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status"},
     "backup": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack"},
+    "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine", "stack", "backup"},
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
-    | {"backup", "restore"},
+    | {"backup", "restore", "credentials"},
     "main": {*GROUND, "console", "commands"},
 }
 

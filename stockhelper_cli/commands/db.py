@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stockhelper_cli.commands.context import Invocation, verb
+from stockhelper_cli.commands.context import Invocation, Timeout, checked_timeout, verb
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.lock import exclusive
+
+if TYPE_CHECKING:
+    from stockhelper_cli.credentials import PasswordSet
 
 
 def register(app: typer.Typer) -> None:
@@ -24,27 +29,41 @@ def _group() -> None:
     """Look after the database."""
 
 
-def set_password(invocation: Invocation) -> None:
-    """Give the database's owner the password that .env holds, in place; the data stays."""
-    from stockhelper_cli.database.psql import Credentials, database_service, set_owner_password
+def set_password(
+    invocation: Invocation,
+    generate: Annotated[bool, typer.Option("--generate", help="A new random one, written to .env.")] = False,
+    from_stdin: Annotated[bool, typer.Option("--stdin", help="A new one, read from stdin, written to .env.")] = False,
+    timeout: Timeout = 120.0,
+) -> None:
+    """Give the database's owner the password that .env holds, or a new one, in place; the data stays."""
+    checked_timeout(timeout)
+    if generate and from_stdin:
+        raise StockhelperError("usage", "--generate and --stdin exclude each other")
+    from stockhelper_cli import credentials
+    from stockhelper_cli.machine.init_env import random_secret
 
+    new = random_secret() if generate else _read_password() if from_stdin else None
     project = invocation.project()
-    service = database_service(project.services)
-    if service is None:
-        raise StockhelperError("config.compose", "no service of the project has the role database")
-
-    from stockhelper_cli.stack import running_container
-
-    credentials = Credentials.of(service.environment)
-    with invocation.engine() as engine, exclusive(engine.info().id, project.name):
-        container = running_container(project, engine, service.name)
-        set_owner_password(engine, container.id, credentials)
-    invocation.console.succeed(
-        "db set-password", {"user": credentials.user}, lambda show: _render(credentials.user, show)
-    )
+    with (
+        invocation.engine() as engine,
+        exclusive(engine.info().id, project.name),
+        invocation.progress(project) as emit,
+    ):
+        result = credentials.set_password(invocation.project, engine, new, emit, timeout=timeout)
+    invocation.console.succeed("db set-password", result.as_json(), lambda show: _render(result, show))
 
 
-def _render(user: str, show: Callable[..., None]) -> None:
+def _read_password() -> str:
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise StockhelperError("usage", "there is no password on stdin")
+    return password
+
+
+def _render(result: PasswordSet, show: Callable[..., None]) -> None:
     from stockhelper_cli.console import paint
 
-    show(paint(f"{user} has the password of .env now; ", ("stockhelper up", "cyan"), " takes it into use"))
+    where = "; it is in .env" if result.updated_env else " of .env"
+    show(paint(f"{result.user} has the password{where}. "))
+    if result.restarted:
+        show(paint(f"Restarted with it: {', '.join(result.restarted)}."))

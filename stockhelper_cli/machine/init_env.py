@@ -116,10 +116,11 @@ def _fill_secret(line: str, generated: list[str]) -> str:
     if match is None or match["value"].strip() or not _SECRET.search(match["key"]):
         return line
     generated.append(match["key"])
-    return f"{match['head']}{_secret()}\n"
+    return f"{match['head']}{random_secret()}\n"
 
 
-def _secret() -> str:
+def random_secret() -> str:
+    """Return a new secret, of characters that mean nothing to a parser, a shell or a URL."""
     # token_urlsafe draws from [A-Za-z0-9_-]: nothing that a parser, a shell or a URL takes for its own; and no dash
     # comes first, which would make an option of it.
     return secrets.choice(string.ascii_letters) + secrets.token_urlsafe(SECRET_CHARACTERS)[1:SECRET_CHARACTERS]
