@@ -17,6 +17,7 @@ from stockhelper_cli.converge.reconcile import (
     ROLE_APP,
     DownRules,
     UpRules,
+    brought_up,
     reconcile,
     reconcile_down,
     reconcile_restart,
@@ -91,8 +92,8 @@ def up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpRe
 
 def _up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpResult:
     began = time.monotonic()
-    services = selected(project, options.services)
     state = observe(project, engine, revisions=True)
+    services = brought_up(project, state, options.services)
     builds = build_options(project, engine, services)
     images, warnings = plan_images(services, state, builds, ImageRules(build=options.build))
     for warning in warnings:
@@ -126,7 +127,7 @@ def _discard(project: Project, engine: Engine, state: ObservedState, volume: str
 
 
 def _joined(first: Plan, second: Plan) -> Plan:
-    return Plan((*first.actions, *second.actions), second.orphans)
+    return replace(second, actions=(*first.actions, *second.actions))
 
 
 def _images(engine: Engine, references: Sequence[str]) -> Mapping[str, Any]:
@@ -163,12 +164,12 @@ def down(project: Project, engine: Engine, options: DownOptions, emit: Emit) -> 
     """Stop and remove a project's containers and networks; its volumes only when told so."""
     began = time.monotonic()
     state = observe(project, engine)
-    plan = reconcile_down(project, state, DownRules(options.volumes, options.remove_orphans))
-    for orphan in plan.orphans:
-        emit(Warned(f"{orphan} belongs to no service of the project and stays; --remove-orphans removes it"))
+    plan, warnings = reconcile_down(project, state, DownRules(options.volumes, options.remove_orphans))
+    for warning in warnings:
+        emit(Warned(warning))
     execute(plan, Performer(project, engine, state, emit), emit)
-    kept = () if options.volumes else tuple(sorted(state.volumes))
-    return DownResult(plan, kept, time.monotonic() - began)
+    removed = {action.resource for action in plan if action.kind is Kind.REMOVE_VOLUME}
+    return DownResult(plan, tuple(sorted(set(state.volumes) - removed)), time.monotonic() - began)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def differences(project: Project, service: Service, container: Container, api_ve
     settings = container.settings
     if not settings:
         return []
-    found = []
+    found = ["image"] if container.image != service.image else []
     for key in SERVICE.keys:
         value = service.spec.get(key.name)
         if key.create is None or value is None:

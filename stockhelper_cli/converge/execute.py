@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from threading import Event as Flag
 from typing import Final, TypeAlias
 
-from stockhelper_cli.converge.plan import Action, Plan
+from stockhelper_cli.converge.plan import Action, Plan, Rescue
 from stockhelper_cli.converge.ready import Cancelled
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase
@@ -24,52 +23,73 @@ _WORKERS: Final = 16
 def execute(plan: Plan, perform: Perform, emit: Emit) -> None:
     """Carry a plan out.
 
-    After a failure nothing further is begun; what is under way is finished, the failed action's rescue is carried
-    out, and its error is raised. An interruption (an exception in the calling thread, as a signal handler raises it)
-    ends the waiting and is raised on; if it is a `StockhelperError` its details then tell what was not done.
+    After a failure nothing further is begun; what is under way is finished, every rescue that is then called for is
+    carried out, and the first error is raised. An interruption (an exception in the calling thread, as a signal
+    handler raises it) ends the waiting, leaves what runs running, and is raised on; its details then tell what was
+    not done.
     """
     cancelled = Flag()
     todo = list(plan)
+    begun: set[str] = set()
     done: set[str] = set()
     running: dict[Future[None], Action] = {}
-    failure: tuple[Action, BaseException] | None = None
-    with _telling_what_is_left(plan, done, running), ThreadPoolExecutor(_WORKERS, thread_name_prefix="execute") as pool:
+    error: BaseException | None = None
+    interrupted = False
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="execute") as pool:
         try:
-            while running or (todo and failure is None):
-                if failure is None:
+            while running or (todo and error is None):
+                if error is None:
                     for action in [a for a in todo if done.issuperset(a.needs)]:
                         todo.remove(action)
+                        begun.add(action.id)
                         running[pool.submit(_one, action, perform, emit, cancelled)] = action
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     action = running.pop(future)
-                    error = future.exception()
-                    if error is None:
+                    if (failed := future.exception()) is None:
                         done.add(action.id)
-                    elif failure is None:
-                        failure = action, error
+                    elif error is None:
+                        error = failed
                         cancelled.set()
-        except BaseException:
+        except BaseException as interruption:  # noqa: BLE001 - raised on below, when what is under way has ended
+            error, interrupted = interruption, True
             cancelled.set()
-            raise
-    if failure is not None:
-        action, error = failure
-        for step in action.rescue:
+    if error is None:
+        return
+    done.update(action.id for future, action in running.items() if future.exception() is None)
+    if interrupted:
+        _tell(error, [f"not done: {action.id}" for action in plan if action.id not in done])
+    # The last that was stopped is the first to come back.
+    for rescue in reversed(plan.rescues):
+        if _is_called_for(rescue, begun, done, interrupted=interrupted):
+            _tell(error, _carry_out(rescue, perform, emit))
+    raise error
+
+
+def _is_called_for(rescue: Rescue, begun: Collection[str], done: Collection[str], *, interrupted: bool) -> bool:
+    if interrupted and (not rescue.start or rescue.start in done):
+        return False
+    return rescue.stop in begun and rescue.ready not in done
+
+
+def _carry_out(rescue: Rescue, perform: Perform, emit: Emit) -> list[str]:
+    """Do all steps of a rescue, whichever of them fails; return a line on each that did."""
+    failed = []
+    for step in rescue.steps:
+        try:
             _one(step, perform, emit, Flag())
-        raise error
+        except Exception as error:  # noqa: BLE001 - it is told beside the first error, which it must not hide
+            failed.append(f"not done: {step.id}: {getattr(error, 'cause', '') or error}")
+    return failed
 
 
-@contextmanager
-def _telling_what_is_left(plan: Plan, done: Set[str], running: Mapping[Future[None], Action]) -> Iterator[None]:
-    """Add to an interruption the actions that were not carried out, or not to their end."""
-    try:
-        yield
-    except StockhelperError as error:
-        # What was under way has ended by now, well or not.
-        ended = {action.id for future, action in running.items() if future.exception() is None}
-        left = [action.id for action in plan if action.id not in done | ended]
-        error.details = (*error.details, *(f"not done: {identity}" for identity in left))
-        raise
+def _tell(error: BaseException, lines: Collection[str]) -> None:
+    """Add lines to what an error tells."""
+    if isinstance(error, StockhelperError):
+        error.details = (*error.details, *lines)
+    else:
+        for line in lines:
+            error.add_note(line)
 
 
 def _one(action: Action, perform: Perform, emit: Emit, cancelled: Flag) -> None:

@@ -52,12 +52,14 @@ class Performer:
                 engine.connect(action.to, name, self._spec(action).extra_networks[action.to])
             case Kind.START:
                 engine.start(name)
+            case Kind.UNPAUSE:
+                engine.unpause(name)
             case Kind.WAIT:
                 self._wait(action, cancelled)
             case Kind.STOP:
                 engine.stop(name)
             case Kind.REMOVE:
-                engine.remove_container(name, force=True)
+                engine.remove_container(name, force=True, volumes=action.volumes)
             case Kind.RENAME:
                 engine.rename(name, action.to)
             case Kind.REMOVE_NETWORK:

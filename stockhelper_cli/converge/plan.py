@@ -18,6 +18,7 @@ class Kind(StrEnum):
     CREATE = "create container"
     CONNECT = "connect container"
     START = "start container"
+    UNPAUSE = "unpause container"
     WAIT = "wait for service"
     STOP = "stop container"
     REMOVE = "remove container"
@@ -51,7 +52,7 @@ class Action:
     `resource` is the engine's name of what is acted on (for WAIT the service), `needs` the ids of the actions that
     must be done before, `cause` why it is done. `container` names the container that a WAIT watches; `to` is a
     RENAME's new name or a CONNECT's network; `replaces` is the id of the container that a CREATE takes the place
-    of. `rescue` is what to do, in this order, if the action fails.
+    of; `volumes` is whether the volumes without a name go with a container that is removed.
     """
 
     kind: Kind
@@ -63,27 +64,43 @@ class Action:
     to: str = ""
     replaces: str = ""
     condition: Condition | None = None
-    rescue: tuple[Action, ...] = ()
+    volumes: bool = False
 
     @property
     def id(self) -> str:
         """The action's name within its plan."""
-        return f"{self.kind} {self.resource}" + (f" -> {self.to}" if self.to else "")
+        condition = f" {self.condition.value.removeprefix('service_')}" if self.condition else ""
+        return f"{self.kind} {self.resource}{condition}" + (f" -> {self.to}" if self.to else "")
 
     def __str__(self) -> str:
-        condition = f" {self.condition.value.removeprefix('service_')}" if self.condition else ""
-        return f"{self.id}{condition}" + (f"  ({self.cause})" if self.cause else "")
+        return self.id + (f"  ({self.cause})" if self.cause else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """What brings a service back that was stopped for the sake of a plan, should the plan come to an early end.
+
+    The three marks are ids of actions of the plan: from the beginning of `stop` the service is away, with `start` it
+    runs again ("": it does already), with `ready` it serves. `steps` are done in their order after a failure between
+    `stop` and `ready`; an interruption leaves alone what runs, so it calls for them only until `start` is done.
+    """
+
+    stop: str
+    start: str
+    ready: str
+    steps: tuple[Action, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions in an order in which they could be done one after the other.
+    """Actions in an order in which they could be done one after the other, and what undoes the unfinished of them.
 
     `orphans` are names of containers that belong to the project and to none of its services.
     """
 
     actions: tuple[Action, ...] = ()
     orphans: tuple[str, ...] = ()
+    rescues: tuple[Rescue, ...] = ()
 
     def __iter__(self) -> Iterator[Action]:
         return iter(self.actions)
@@ -125,6 +142,7 @@ class Draft:
     """A plan in the making: collects actions and drops needs that turned out to need nothing."""
 
     actions: list[Action] = field(default_factory=list)
+    rescues: list[Rescue] = field(default_factory=list)
 
     def add(self, action: Action) -> str:
         """Append an action and return its id."""
@@ -132,10 +150,12 @@ class Draft:
         return action.id
 
     def finish(self, orphans: Iterable[str] = ()) -> Plan:
-        """Return the plan. Every need must name an action in it."""
+        """Return the plan. Every need and every mark of a rescue must name an action in it."""
         known = {action.id for action in self.actions}
-        for action in self.actions:
-            missing = set(action.needs) - known
-            if missing:
-                raise AssertionError(f"{action.id} needs {sorted(missing)}, which the plan does not have")
-        return Plan(tuple(self.actions), tuple(orphans))
+        assert len(known) == len(self.actions), "two actions of a plan have the same id"
+        named = [(action.id, action.needs) for action in self.actions]
+        named += [(f"the rescue of {r.stop}", (r.stop, r.ready, *filter(None, [r.start]))) for r in self.rescues]
+        for who, needs in named:
+            if missing := set(needs) - known:
+                raise AssertionError(f"{who} needs {sorted(missing)}, which the plan does not have")
+        return Plan(tuple(self.actions), tuple(orphans), tuple(self.rescues))

@@ -25,7 +25,7 @@ def refuse_busy_ports(project: Project, engine: Engine, state: ObservedState, pl
     if not state.local:
         return
     # Whatever the address: one that moves from loopback to all addresses is stopped before its successor starts.
-    own = {(p.host_port, p.container.partition("/")[2]) for c in state.containers if c.running for p in c.ports}
+    own = {(p.host_port, p.container.partition("/")[2]) for c in state.containers if c.alive for p in c.ports}
     for action in plan:
         if action.kind is not Kind.START:
             continue
@@ -65,7 +65,7 @@ def is_busy(host_ip: str, port: int, protocol: str) -> bool:
 def holder(engine: Engine, port: int) -> str:
     """Say who listens on a port of this machine: a container, a process, or somebody who cannot be seen."""
     for container in engine.containers([]):
-        if container.running and any(published.host_port == port for published in container.ports):
+        if container.alive and any(published.host_port == port for published in container.ports):
             return f"the container {container.name}"
 
     import psutil

@@ -10,19 +10,21 @@ with three differences, each for the data's and the service's sake:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from stockhelper_cli import labels
 from stockhelper_cli.compose.differences import differences
-from stockhelper_cli.converge.plan import Action, Condition, Draft, Kind, Plan
+from stockhelper_cli.converge.plan import Action, Condition, Draft, Kind, Plan, Rescue
 from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
-    from stockhelper_cli.compose import Project, Service
+    from stockhelper_cli.compose import Network, Project, Service, Volume
     from stockhelper_cli.converge.state import ObservedState
     from stockhelper_cli.engine.protocol import Container
+    from stockhelper_cli.engine.protocol import Network as EngineNetwork
+    from stockhelper_cli.engine.protocol import Volume as EngineVolume
 
 #: The parts that a service may play for stockhelper, given by `x-stockhelper: {role: …}`.
 ROLE_DATABASE: Final = "database"
@@ -31,6 +33,8 @@ ROLE_APP: Final = "app"
 
 #: How much of the old container's id goes before the name of its successor until that one is ready; as Compose does.
 _REPLACED_ID_LENGTH: Final = 12
+#: Why something is done that an interrupted `up` had begun.
+_HALF_DONE: Final = "half-done update"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,43 @@ def selected(project: Project, names: Collection[str]) -> list[Service]:
     return list(ordered.values())
 
 
+def brought_up(project: Project, state: ObservedState, names: Collection[str]) -> list[Service]:
+    """Return the services that an `up` of these names brings up: as `selected`, and those that share a network.
+
+    A network whose definition changed is taken from under all that run in it, so all of them are brought along.
+    """
+    services = selected(project, names)
+    while True:
+        changed = {network.name for network in _changed_networks(project, state, services)}
+        neighbours = {
+            container.labels.get(labels.SERVICE, "")
+            for container in state.containers
+            if container.alive and _is_of_a_service(project, container) and _is_in(container, changed)
+        }
+        more = selected(project, [*(s.name for s in services), *sorted(neighbours)])
+        if len(more) == len(services):
+            return services
+        services = more
+
+
+def _changed_networks(project: Project, state: ObservedState, services: Iterable[Service]) -> list[Network]:
+    """Return the project's own networks of these services that are there, but with another definition."""
+    used = {key for service in services for key in service.networks}
+    return [
+        network
+        for network in project.networks.values()
+        if network.key in used
+        and not network.external
+        and network.name in state.networks
+        and state.networks[network.name].labels.get(labels.CONFIG_HASH, network.hash) != network.hash
+    ]
+
+
 def reconcile(project: Project, state: ObservedState, rules: UpRules) -> Plan:
     """Return what brings a project up.
 
-    Raises `StockhelperError` (name.taken) where a name that is needed belongs to something that is not the project's.
+    Raises `StockhelperError`: name.taken where a name that is needed belongs to something that is not the project's,
+    engine.conflict where somebody else is in a network that has to be made anew.
     """
     return _Up(project, state, rules).plan()
 
@@ -89,21 +126,28 @@ class _Up:
     draft: Draft = field(default_factory=Draft)
     #: Service -> the id of the action after which its container runs; absent where it runs already.
     started: dict[str, str] = field(default_factory=dict)
-    #: Service -> the name of the container that stays, and the actions after which it has that name.
-    kept: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    #: Service -> the container that stays, by the name it has then, and the actions after which it has that name.
+    kept: dict[str, tuple[Container, tuple[str, ...]]] = field(default_factory=dict)
     #: (service, condition) -> the id of its WAIT.
     waits: dict[tuple[str, Condition], str] = field(default_factory=dict)
     #: Engine's name of a network or volume -> the id of the action that creates it.
     created: dict[str, str] = field(default_factory=dict)
-    #: Engine's names of networks whose definition changed: their containers are replaced.
+    #: Keys of networks whose definition changed: the containers in them are replaced.
     changed_networks: set[str] = field(default_factory=set)
+    #: Services whose container is another one after this plan.
     replaced: set[str] = field(default_factory=set)
-    #: Actions that stop or remove what is in a changed network.
-    vacated: dict[str, str] = field(default_factory=dict)
+    #: Container id -> the id of the action that stops it.
+    stopped: dict[str, str] = field(default_factory=dict)
+    #: The ids of the actions that remove orphans: what is made may need a name or a port of theirs.
+    cleared: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
-        services = selected(self.project, self.rules.services)
+        services = brought_up(self.project, self.state, self.rules.services)
         self.refuse_strangers(services)
+        orphans = orphans_of(self.project, self.state)
+        if self.rules.remove_orphans:
+            self.cleared = tuple(self.remove(container, "orphan") for container in orphans)
+            orphans = []
         self.volumes(services)
         self.networks(services)
         for service in services:
@@ -112,11 +156,6 @@ class _Up:
             self.service(service)
         for service in services:
             self.await_ready(service)
-        orphans = orphans_of(self.project, self.state)
-        if self.rules.remove_orphans:
-            for container in orphans:
-                _remove(self.draft, container, "orphan")
-            orphans = []
         return self.draft.finish(container.name for container in orphans)
 
     def refuse_strangers(self, services: Iterable[Service]) -> None:
@@ -150,58 +189,89 @@ class _Up:
             if network.key not in used:
                 continue
             there = self.state.networks.get(network.name)
-            if network.external:
-                if there is None:
+            if there is None:
+                if network.external:
                     raise _missing_external("network", network.name)
-                continue
-            cause = "missing"
-            needs: list[str] = []
-            if there is not None:
-                if there.labels.get(labels.PROJECT) != self.project.name:
-                    raise StockhelperError(
-                        "name.taken",
-                        f"the network name {network.name} is taken",
-                        cause=f"by {there.labels.get(labels.PROJECT) or 'a network that is no compose project’s'}",
-                        next=[f"docker network rm {network.name}"],
-                    )
-                if there.labels.get(labels.CONFIG_HASH, network.hash) == network.hash:
-                    continue
-                cause = "configuration changed"
-                self.changed_networks.add(network.name)
-                for container in self.state.containers:
-                    if any(attachment.network == network.name for attachment in container.networks):
-                        self.vacated[container.id] = _remove(self.draft, container, f"network {network.key} changed")
-                needs.append(
-                    self.draft.add(Action(Kind.REMOVE_NETWORK, network.name, cause, tuple(self.vacated.values())))
+                self.created[network.name] = self.draft.add(Action(Kind.CREATE_NETWORK, network.name, "missing"))
+            elif not network.external and there.labels.get(labels.PROJECT) != self.project.name:
+                raise StockhelperError(
+                    "name.taken",
+                    f"the network name {network.name} is taken",
+                    cause=f"by {there.labels.get(labels.PROJECT) or 'a network that is no compose project’s'}",
+                    next=[f"docker network rm {network.name}"],
                 )
-            self.created[network.name] = self.draft.add(Action(Kind.CREATE_NETWORK, network.name, cause, tuple(needs)))
+        if changed := _changed_networks(self.project, self.state, services):
+            self.changed_networks = {network.key for network in changed}
+            self.make_anew(changed)
+
+    def make_anew(self, networks: Sequence[Network]) -> None:
+        """Plan to stop all that runs in these networks, and to make them once more; the containers are replaced later.
+
+        They are not removed before that: their successors take over their volumes without a name.
+        """
+        names = {network.name for network in networks}
+        inside = [
+            container
+            for container in self.state.containers
+            if container.alive and _is_of_a_service(self.project, container) and _is_in(container, names)
+        ]
+        for network in networks:
+            self.refuse_company(network, inside)
+        cause = f"network {', '.join(network.key for network in networks)} changed"
+        self.stopped |= _stop_in_order(self.draft, self.project, inside, cause)
+        needs = (*(self.stopped[container.id] for container in inside), *self.cleared)
+        changed = "configuration changed"
+        first = ""
+        for network in networks:
+            # The others after the first: until that one is gone, all containers can be started again as they were.
+            after = (*needs, *filter(None, [first]))
+            removed = self.draft.add(Action(Kind.REMOVE_NETWORK, network.name, changed, after))
+            self.created[network.name] = self.draft.add(Action(Kind.CREATE_NETWORK, network.name, changed, (removed,)))
+            first = first or removed
+        for container in inside:
+            if container.running:
+                self.bring_back(container, self.stopped[container.id], first, first)
+
+    def refuse_company(self, network: Network, inside: Sequence[Container]) -> None:
+        """Refuse to take a network from under somebody who would not come back to it."""
+        own = {container.name for container in inside}
+        orphans = {container.name for container in orphans_of(self.project, self.state)}
+        company = [
+            name
+            for name in self.state.networks[network.name].containers
+            if name not in own and not (self.rules.remove_orphans and name in orphans)
+        ]
+        if company:
+            leave = [f"docker network disconnect {network.name} {name}" for name in company if name not in orphans]
+            raise StockhelperError(
+                "engine.conflict",
+                f"the network {network.name} changed and cannot be made anew",
+                cause=f"{', '.join(company)} would lose it",
+                next=leave or ["stockhelper up --remove-orphans"],
+            )
 
     # --- services
     def service(self, service: Service) -> None:
-        own = [container for container in self.state.of_service(service.name) if container.id not in self.vacated]
+        own = self.state.of_service(service.name)
         if not own:
-            # Of one that goes with its network the successor still takes over the volumes without a name.
-            gone = next((c.id for c in self.state.of_service(service.name) if c.id in self.vacated), "")
-            self.create(service, "network changed" if gone else "missing", gone)
+            self.create(service)
             return
         current = min(own, key=lambda container: self.preference(service, container))
         cause = self.why_replace(service, current)
-        for container in own:
-            if container is not current:
-                _remove(self.draft, container, "superseded")
+        others = [container for container in own if container is not current]
+        predecessor = None if cause else self.predecessor(service, current, others)
+        superseded = tuple(self.remove(container, "superseded") for container in others if container is not predecessor)
         if cause:
-            self.replace(service, current, cause)
-            return
-        needs: tuple[str, ...] = ()
-        if current.name != service.container_name:
-            removed = tuple(a.id for a in self.draft.actions if a.kind is Kind.REMOVE and a.service == service.name)
-            rename = Action(
-                Kind.RENAME, current.name, "half-done update", removed, service.name, to=service.container_name
-            )
-            needs = (self.draft.add(rename),)
-            current = replace(current, name=service.container_name)
-        self.kept[service.name] = current.name, needs
-        self.keep(service, current, needs)
+            self.replace(service, current, cause, superseded)
+        elif predecessor is not None:
+            self.kept[service.name] = current, superseded
+            self.take_over(service, current.name, predecessor, _HALF_DONE, superseded, successor=current)
+        else:
+            if current.name != service.container_name:
+                superseded = (self.rename(service, current.name, _HALF_DONE, superseded),)
+                current = replace(current, name=service.container_name)
+            self.kept[service.name] = current, superseded
+            self.keep(service, current, superseded)
 
     def preference(self, service: Service, container: Container) -> tuple[bool, bool, bool]:
         """Order the containers of one service: what is as wanted, then what runs, then what has the right name."""
@@ -224,17 +294,30 @@ class _Up:
             return "image changed"
         # Also of one that does not run: it may have been created and not yet connected.
         attached = {attachment.network: attachment.network_id for attachment in container.networks}
-        for name in self.network_names(service):
+        for key in service.networks:
+            name = self.project.networks[key].name
             if name not in attached:
                 return f"not in network {name}"
+            if key in self.changed_networks:
+                return f"network {key} changed"
             there = self.state.networks.get(name)
-            if attached[name] and there is not None and attached[name] != there.id:
-                return f"network {name} was made anew"
+            # It knows the network by its id, and would not start in another one of that name.
+            if attached[name] and (there is None or attached[name] != there.id):
+                return f"network {name} was made anew" if there else f"network {name} is missing"
         mounted = {mount.name for mount in container.mounts if mount.name}
         for key in service.volumes:
             if self.project.volumes[key].name not in mounted:
                 return f"volume {key} is not mounted"
         return ""
+
+    def predecessor(self, service: Service, current: Container, others: Iterable[Container]) -> Container | None:
+        """Return the container whose place a half-done update left the current one to take, None if it has its place.
+
+        That is one that still runs, or was stopped for it: neither may go before the current one is ready.
+        """
+        if self.is_done(service, current) or _meets(current, self.goal(service)):
+            return None
+        return next((c for c in others if c.alive or _successor_name(service, c) == current.name), None)
 
     def network_names(self, service: Service) -> list[str]:
         return [self.project.networks[key].name for key in service.networks]
@@ -246,17 +329,15 @@ class _Up:
             for dependency in service.depends_on
             if dependency.restart and dependency.service in self.replaced
         ]
-        if container.running:
-            if restarted:
-                stop = self.draft.add(
-                    Action(Kind.STOP, container.name, f"{restarted[0]} is replaced", self.ready(service), service.name)
-                )
-                self.start(service, container.name, f"{restarted[0]} is replaced", (stop,))
-            return
-        if self.is_done(service, container):
-            return
-        cause = f"exited ({container.exit_code})" if container.status == "exited" else container.status
-        self.start(service, container.name, cause, needs)
+        if restarted and container.alive:
+            cause = f"{restarted[0]} is replaced"
+            stop = self.stop(container, cause, (*needs, *self.ready(service)))
+            start = self.start(service, container.name, cause, (stop,))
+            if container.running:
+                self.bring_back(container, stop, start, start)
+        elif not container.running and not self.is_done(service, container):
+            cause = f"exited ({container.exit_code})" if container.status == "exited" else container.status
+            self.start(service, container.name, cause, (*needs, *self.cleared), paused=container.status == "paused")
 
     def is_done(self, service: Service, container: Container) -> bool:
         """Whether a finished `migrate` need not run again: the database is where the image's migrations lead."""
@@ -271,38 +352,83 @@ class _Up:
             and not self.replaced.intersection(d.service for d in service.depends_on)
         )
 
-    def create(self, service: Service, cause: str, replaces: str) -> None:
+    def create(self, service: Service) -> None:
         name = service.container_name
-        create = self.draft.add(
-            Action(Kind.CREATE, name, cause, self.foundation(service), service.name, replaces=replaces)
-        )
+        create = self.draft.add(Action(Kind.CREATE, name, "missing", self.foundation(service), service.name))
         self.replaced.add(service.name)
         self.start(service, name, "", (create, *self.connect(service, name, create)))
 
-    def replace(self, service: Service, old: Container, cause: str) -> None:
-        """Plan a successor: made beside the old container, started in its place, and named like it when ready."""
-        name = f"{old.id[:_REPLACED_ID_LENGTH]}_{service.container_name}"
-        create = self.draft.add(
-            Action(Kind.CREATE, name, cause, self.foundation(service), service.name, replaces=old.id)
-        )
+    def replace(self, service: Service, old: Container, cause: str, needs: tuple[str, ...]) -> None:
+        """Plan a successor that is made beside the old container, which serves until then, and takes its place."""
+        name = _successor_name(service, old)
+        foundation = (*self.foundation(service), *needs)
+        create = self.draft.add(Action(Kind.CREATE, name, cause, foundation, service.name, replaces=old.id))
+        self.take_over(service, name, old, cause, (create, *self.connect(service, name, create)))
+
+    def take_over(
+        self,
+        service: Service,
+        name: str,
+        old: Container,
+        cause: str,
+        needs: tuple[str, ...],
+        *,
+        successor: Container | None = None,
+    ) -> None:
+        """Plan that a container takes an old one's place: it is started instead of it, and has its name when ready.
+
+        Until then the old one stays, and serves again if its successor, there already or about to be made, never
+        gets ready.
+        """
         self.replaced.add(service.name)
-        before_start = [create, *self.connect(service, name, create)]
-        rescue: tuple[Action, ...] = ()
-        if old.status in ("running", "restarting", "paused"):
+        goal = self.goal(service)
+        runs = successor is not None and successor.running
+        # A one-shot has nothing to serve. What does not run was stopped for a successor only where there is one.
+        serves = goal is not Condition.COMPLETED and (
+            old.running and old.id not in self.stopped if old.alive else successor is not None
+        )
+        stop = self.stopped.get(old.id, "")
+        if old.alive and not stop and not runs:
             # Only now, when all that the successor waits for is ready: the old one serves until then.
-            before_start.append(
-                self.draft.add(Action(Kind.STOP, old.name, cause, (*before_start, *self.ready(service)), service.name))
-            )
-            if old.running:
-                rescue = (
-                    Action(Kind.STOP, name, "it did not get ready", service=service.name),
-                    Action(Kind.REMOVE, name, "it did not get ready", service=service.name),
-                    Action(Kind.START, old.name, "its successor did not get ready", service=service.name),
-                )
-        self.start(service, name, "", tuple(before_start), rescue=rescue)
-        after = self.wait(service, self.goal(service), rescue)
-        remove = self.draft.add(Action(Kind.REMOVE, old.name, "replaced", (after,), service.name))
-        self.draft.add(Action(Kind.RENAME, name, "replaced", (remove,), service.name, to=service.container_name))
+            stop = self.stop(old, cause, (*needs, *self.ready(service)))
+        start = "" if runs else self.start(service, name, "", (*needs, *filter(None, [stop])))
+        ready = self.wait(service, goal)
+        if serves:
+            self.bring_back(old, stop or start or ready, start, ready, successor=name)
+        self.rename(service, name, "replaced", (self.remove(old, "replaced", (ready,)),))
+
+    def bring_back(self, old: Container, stop: str, start: str, ready: str, *, successor: str = "") -> None:
+        """Plan for an early end: a container that was stopped runs again, its successor goes that did not get ready."""
+        service = old.labels.get(labels.SERVICE, "")
+        steps = [Action(Kind.START, old.name, "what it was stopped for failed", service=service)]
+        if successor:
+            unready = "it did not get ready"
+            steps = [
+                Action(Kind.STOP, successor, unready, service=service),
+                Action(Kind.REMOVE, successor, unready, service=service),
+                *steps,
+            ]
+        self.draft.rescues.append(Rescue(stop, start, ready, tuple(steps)))
+
+    # --- containers
+    def stop(self, container: Container, cause: str, needs: tuple[str, ...] = ()) -> str:
+        self.stopped[container.id] = self.draft.add(
+            Action(Kind.STOP, container.name, cause, needs, container.labels.get(labels.SERVICE, ""))
+        )
+        return self.stopped[container.id]
+
+    def remove(self, container: Container, cause: str, needs: tuple[str, ...] = ()) -> str:
+        """Plan to stop a container, where it still runs, and to remove it."""
+        if container.alive and container.id not in self.stopped:
+            needs = (self.stop(container, cause, needs),)
+        elif container.id in self.stopped:
+            needs = (*needs, self.stopped[container.id])
+        service = container.labels.get(labels.SERVICE, "")
+        return self.draft.add(Action(Kind.REMOVE, container.name, cause, needs, service))
+
+    def rename(self, service: Service, name: str, cause: str, needs: tuple[str, ...]) -> str:
+        """Plan to give a container the name of its service's."""
+        return self.draft.add(Action(Kind.RENAME, name, cause, needs, service.name, to=service.container_name))
 
     def connect(self, service: Service, name: str, create: str) -> tuple[str, ...]:
         """Plan the further networks, which engines before API 1.44 do not take at creation."""
@@ -314,9 +440,9 @@ class _Up:
         )
 
     def foundation(self, service: Service) -> tuple[str, ...]:
-        """Return the ids of the actions that make the networks and volumes of a service."""
+        """Return the ids of the actions that make the networks and volumes of a service, and room for it."""
         names = [*self.network_names(service), *(self.project.volumes[key].name for key in service.volumes)]
-        return tuple(self.created[name] for name in names if name in self.created)
+        return (*(self.created[name] for name in names if name in self.created), *self.cleared)
 
     def ready(self, service: Service) -> tuple[str, ...]:
         """Return the ids of the actions after which what a service depends on is as it must be."""
@@ -334,17 +460,12 @@ class _Up:
         return tuple(ids)
 
     def start(
-        self,
-        service: Service,
-        name: str,
-        cause: str,
-        needs: tuple[str, ...] = (),
-        rescue: tuple[Action, ...] = (),
-    ) -> None:
+        self, service: Service, name: str, cause: str, needs: tuple[str, ...] = (), *, paused: bool = False
+    ) -> str:
         needs = tuple(dict.fromkeys((*needs, *self.ready(service))))
-        self.started[service.name] = self.draft.add(
-            Action(Kind.START, name, cause, needs, service.name, rescue=rescue[1:])
-        )
+        kind = Kind.UNPAUSE if paused else Kind.START
+        self.started[service.name] = self.draft.add(Action(kind, name, cause, needs, service.name))
+        return self.started[service.name]
 
     # --- waiting
     def goal(self, service: Service) -> Condition:
@@ -356,34 +477,24 @@ class _Up:
 
     def holds(self, service: Service, condition: Condition) -> bool:
         """Whether a condition holds by what was observed."""
-        for container in self.state.of_service(service.name):
-            if condition is Condition.COMPLETED:
-                return container.status == "exited" and container.exit_code == 0
-            if container.running:
-                return condition is Condition.STARTED or (
-                    container.health is not None and container.health.status == "healthy"
-                )
-        return False
+        container, _ = self.staying(service)
+        return container is not None and _meets(container, condition)
 
-    def wait(self, service: Service, condition: Condition, rescue: tuple[Action, ...] = ()) -> str:
+    def staying(self, service: Service) -> tuple[Container | None, tuple[str, ...]]:
+        """Return the container that a service keeps, and the actions after which it has its name."""
+        there = next(iter(self.state.of_service(service.name)), None)
+        return self.kept.get(service.name, (there, ()))
+
+    def wait(self, service: Service, condition: Condition) -> str:
         key = (service.name, condition)
         if key not in self.waits:
-            there = next((c.name for c in self.state.of_service(service.name)), service.container_name)
-            container, needs = self.kept.get(service.name, (there, ()))
+            container, needs = self.staying(service)
+            name = container.name if container is not None else service.container_name
             if starts := self.started.get(service.name):
-                container = next(action.resource for action in self.draft.actions if action.id == starts)
+                name = next(action.resource for action in self.draft.actions if action.id == starts)
                 needs = (starts,)
             self.waits[key] = self.draft.add(
-                Action(
-                    Kind.WAIT,
-                    service.name,
-                    "",
-                    needs,
-                    service.name,
-                    container=container,
-                    condition=condition,
-                    rescue=rescue,
-                )
+                Action(Kind.WAIT, service.name, "", needs, service.name, container=name, condition=condition)
             )
         return self.waits[key]
 
@@ -394,6 +505,34 @@ class _Up:
             return
         if service.name in self.started or not self.holds(service, goal):
             self.wait(service, goal)
+
+
+def _meets(container: Container, condition: Condition) -> bool:
+    """Whether a condition holds for a container by what was observed."""
+    if condition is Condition.COMPLETED:
+        return container.status == "exited" and container.exit_code == 0
+    healthy = container.health is not None and container.health.status == "healthy"
+    return container.running and (condition is Condition.STARTED or healthy)
+
+
+def _successor_name(service: Service, old: Container) -> str:
+    """Return the name of the container that replaces an old one, until it is ready."""
+    return f"{old.id[:_REPLACED_ID_LENGTH]}_{service.container_name}"
+
+
+def _is_of_a_service(project: Project, container: Container) -> bool:
+    """Whether a container is one of a service's own: no orphan, and no one-off."""
+    return container.labels.get(labels.SERVICE) in project.services and container.labels.get(labels.ONEOFF) != "True"
+
+
+def _is_own(project: Project, wanted: Network | Volume, there: EngineNetwork | EngineVolume) -> bool:
+    """Whether a network or volume under a name of the project's was made for the project."""
+    return not wanted.external and there.labels.get(labels.PROJECT) == project.name
+
+
+def _is_in(container: Container, networks: Collection[str]) -> bool:
+    """Whether a container is in one of these networks."""
+    return any(attachment.network in networks for attachment in container.networks)
 
 
 def orphans_of(project: Project, state: ObservedState) -> list[Container]:
@@ -414,31 +553,42 @@ class DownRules:
     remove_orphans: bool = False
 
 
-def reconcile_down(project: Project, state: ObservedState, rules: DownRules) -> Plan:
-    """Return what takes a project down: dependents before what they depend on, then networks, then volumes."""
+def reconcile_down(project: Project, state: ObservedState, rules: DownRules) -> tuple[Plan, list[str]]:
+    """Return what takes a project down, and warnings about what stays though nobody asked for that.
+
+    Dependents go before what they depend on, then networks, then volumes: those that the project made, and that
+    nobody holds who stays, neither an orphan nor, in a network, a stranger.
+    """
     draft = Draft()
-    orphans = {container.id for container in orphans_of(project, state)}
-    removed = _stop_in_order(
-        draft,
-        project,
-        [c for c in state.containers if rules.remove_orphans or c.id not in orphans],
-        remove=True,
-    )
+    left = [] if rules.remove_orphans else orphans_of(project, state)
+    going = [container for container in state.containers if container not in left]
+    removed = tuple(_stop_in_order(draft, project, going, remove=True, volumes=rules.volumes).values())
+    warnings = [f"{c.name} belongs to no service of the project and stays; --remove-orphans removes it" for c in left]
+
+    def remove(kind: Kind, name: str, cause: str, holders: Collection[str]) -> None:
+        if holders:
+            warnings.append(f"the {kind.noun} {name} stays, held by {', '.join(sorted(holders))}")
+        else:
+            draft.add(Action(kind, name, cause, removed))
+
     for network in project.networks.values():
-        if network.name in state.networks and not network.external:
-            draft.add(Action(Kind.REMOVE_NETWORK, network.name, "", tuple(removed.values())))
-    if rules.volumes:
-        for volume in project.volumes.values():
-            if volume.name in state.volumes and not volume.external:
-                draft.add(Action(Kind.REMOVE_VOLUME, volume.name, "--volumes", tuple(removed.values())))
-    left = [] if rules.remove_orphans else [c.name for c in state.containers if c.id in orphans]
-    return draft.finish(left)
+        there = state.networks.get(network.name)
+        if there is not None and _is_own(project, network, there):
+            strangers = set(there.containers) - {container.name for container in going}
+            orphans = {container.name for container in left if _is_in(container, {network.name})}
+            remove(Kind.REMOVE_NETWORK, network.name, "", strangers | orphans)
+    for volume in project.volumes.values() if rules.volumes else ():
+        kept = state.volumes.get(volume.name)
+        if kept is not None and _is_own(project, volume, kept):
+            holders = {c.name for c in left if any(mount.name == volume.name for mount in c.mounts)}
+            remove(Kind.REMOVE_VOLUME, volume.name, "--volumes", holders)
+    return draft.finish(container.name for container in left), warnings
 
 
 def reconcile_stop(project: Project, state: ObservedState, names: Collection[str]) -> Plan:
     """Return what stops these services (none named: all), dependents before what they depend on."""
     draft = Draft()
-    _stop_in_order(draft, project, _own(project, state, names), remove=False)
+    _stop_in_order(draft, project, _own(project, state, names))
     return draft.finish()
 
 
@@ -452,7 +602,7 @@ def reconcile_start(project: Project, state: ObservedState, names: Collection[st
     for service in services:
         container = state.of_service(service.name)[0]
         if not container.running:
-            making.start(service, container.name, container.status)
+            making.start(service, container.name, container.status, paused=container.status == "paused")
     for service in services:
         making.await_ready(service)
     return making.draft.finish()
@@ -470,12 +620,13 @@ def reconcile_restart(project: Project, state: ObservedState, names: Collection[
             chosen.add(service.name)
     making = _Up(project, state, UpRules(chosen, migrate=False))
     services = [service for service in selected(project, ()) if service.name in chosen]
-    running = [c for service in services for c in state.of_service(service.name)[:1] if c.running]
-    stops = _stop_in_order(making.draft, project, running, remove=False)
+    stops = _stop_in_order(making.draft, project, [state.of_service(service.name)[0] for service in services])
     for service in services:
         container = state.of_service(service.name)[0]
-        needs = (stops[container.id],) if container.id in stops else ()
-        making.start(service, container.name, "restart", needs)
+        stop = stops.get(container.id, "")
+        start = making.start(service, container.name, "restart", tuple(filter(None, [stop])))
+        if container.running:
+            making.bring_back(container, stop, start, start)
     for service in services:
         making.await_ready(service)
     return making.draft.finish()
@@ -519,9 +670,18 @@ def is_one_shot(project: Project, service: Service) -> bool:
 
 
 def _stop_in_order(
-    draft: Draft, project: Project, containers: Sequence[Container], *, remove: bool
-) -> Mapping[str, str]:
-    """Plan to stop containers, each after those that depend on it; return container id -> its last action's id."""
+    draft: Draft,
+    project: Project,
+    containers: Sequence[Container],
+    cause: str = "",
+    *,
+    remove: bool = False,
+    volumes: bool = False,
+) -> dict[str, str]:
+    """Plan to stop containers, each after those that depend on it; return container id -> its last action's id.
+
+    `remove` removes them too, and `volumes` with them the volumes that have no name.
+    """
     dependents: dict[str, set[str]] = {}
     for service in project.services.values():
         for dependency in service.depends_on:
@@ -535,23 +695,16 @@ def _stop_in_order(
     for name in [*order, *sorted(set(by_service) - set(order))]:
         needs = tuple(action for other in sorted(dependents.get(name, ())) for action in stopped.get(other, ()))
         for container in by_service.get(name, ()):
-            if container.status not in ("exited", "created", "dead"):
-                stop = draft.add(Action(Kind.STOP, container.name, "", needs, name))
+            if container.alive:
+                stop = draft.add(Action(Kind.STOP, container.name, cause, needs, name))
                 stopped.setdefault(name, []).append(stop)
                 last[container.id] = stop
             if remove:
                 before = (last[container.id],) if container.id in last else ()
-                last[container.id] = draft.add(Action(Kind.REMOVE, container.name, "", before, name))
+                last[container.id] = draft.add(
+                    Action(Kind.REMOVE, container.name, cause, before, name, volumes=volumes)
+                )
     return last
-
-
-def _remove(draft: Draft, container: Container, cause: str) -> str:
-    """Plan to stop a container, where it runs, and to remove it; return the id of the removal."""
-    service = container.labels.get(labels.SERVICE, "")
-    needs: tuple[str, ...] = ()
-    if container.status not in ("exited", "created", "dead"):
-        needs = (draft.add(Action(Kind.STOP, container.name, cause, (), service)),)
-    return draft.add(Action(Kind.REMOVE, container.name, cause, needs, service))
 
 
 def _missing_external(kind: str, name: str) -> StockhelperError:

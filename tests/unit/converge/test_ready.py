@@ -71,6 +71,6 @@ def test_an_app_that_takes_the_question_and_never_answers_costs_no_more_than_the
         port = silent.getsockname()[1]
         engine = running(HostConfig={"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}})
         began = time.monotonic()
-        with pytest.raises(StockhelperError, match=r"did not get healthy within 0.3 s"):
+        with pytest.raises(StockhelperError, match="did not get healthy"):
             wait(engine, service, HttpProbe("8000/tcp"), 0.3)
     assert time.monotonic() - began < 2
