@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The version of the object that `--json` prints.
 SCHEMA: Final = 1
+
+_STDERR: Final = 2
 
 _PAST: Final = {
     "build": "built",
@@ -284,6 +286,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
     return grid
+
+
+def show_cursor() -> None:
+    """Give a terminal its cursor back, which the live view hides. May be called by a signal handler."""
+    with suppress(OSError):
+        if os.isatty(_STDERR):
+            os.write(_STDERR, b"\x1b[?25h")
 
 
 def paint(*parts: str | tuple[str, str]) -> Any:

@@ -8,6 +8,8 @@ its code decides the exit code through one table, `ERROR_CODES`, which the READM
     └── EngineError      the engine refused, failed or went away
         ├── NotFound     the engine has no such object
         └── Conflict     the engine has such an object already, or it is in use
+
+`Interruption` stands apart: it is no failure, and nothing but `main` may end its way.
 """
 
 from __future__ import annotations
@@ -125,3 +127,14 @@ class NotFound(EngineError):
 
 class Conflict(EngineError):
     """The engine has such an object already, or it is in use."""
+
+
+class Interruption(BaseException):
+    """A signal came; `error` is what the user is told of it.
+
+    Not an `Exception`: there are libraries on its way out that take every one of those for a failure of their own.
+    """
+
+    def __init__(self, error: StockhelperError) -> None:
+        super().__init__(error.message)
+        self.error = error

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final, cast
 
 import typer
 
+from stockhelper_cli import streams
 from stockhelper_cli.commands.context import Invocation, Json, Quiet, Yes
-from stockhelper_cli.console import Console
-from stockhelper_cli.errors import ExitCode, StockhelperError
+from stockhelper_cli.console import Console, show_cursor
+from stockhelper_cli.errors import ExitCode, Interruption, StockhelperError
+
+#: Signal -> the code of what it makes of a command.
+_SIGNALS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+#: What a shell shows for a program that wrote to a pipe which nobody reads any more.
+_NO_READER: Final = 128 + signal.SIGPIPE
 
 #: What Typer raises for a wrong call; Click is vendored there, and this is its one name that is public.
 _UsageError: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -119,22 +125,31 @@ _register()
 
 
 def main() -> None:
-    """Run the command line and exit with a code from the table in `errors`."""
-    sys.exit(run(sys.argv[1:]))
+    """Run the command line of this process and exit with a code from the table in `errors`."""
+    streams.settle()
+    _heed_signals()
+    code = run(sys.argv[1:])
+    # All is said: from here on a signal just ends the process.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     invocation = Invocation(console=Console(json="--json" in arguments))
-    # Python has none for a stream that was closed by whoever called; what would be written there is lost.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we live
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we live
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that cannot show a character shows another: no command fails for it.
-            stream.reconfigure(errors="replace")
-    for number, code in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
-        signal.signal(number, _interrupt(code))
+    try:
+        return _run(invocation, arguments)
+    except streams.ResultLost as lost:
+        streams.abandon_result()
+        if lost.unread:
+            return _NO_READER
+        error = StockhelperError("failed", "could not write the result", cause=str(lost))
+        # In words: its object would go where the result could not.
+        return _fail(replace(invocation, console=replace(invocation.console, json=False)), error)
+
+
+def _run(invocation: Invocation, arguments: Sequence[str]) -> int:
     try:
         if "_STOCKHELPER_COMPLETE" in os.environ:  # a shell asks what could come next
             from typer.completion import completion_init  # type: ignore[attr-defined]
@@ -144,14 +159,14 @@ def run(arguments: Sequence[str]) -> int:
         result = app(list(arguments) or ["--help"], prog_name="stockhelper", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
         return result if isinstance(result, int) else ExitCode.DONE
+    except streams.ResultLost:
+        raise
     except StockhelperError as error:
         return _fail(invocation, error)
+    except Interruption as interruption:
+        return _fail(invocation, interruption.error)
     except _UsageError as error:
         return _fail(invocation, _usage(error))
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the last resort: told as our own fault, with the trace on demand
         if invocation.verbose:
             traceback.print_exc()
@@ -165,10 +180,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(invocation: Invocation, error: StockhelperError) -> int:
-    try:
-        invocation.console.fail(invocation.command, error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    invocation.console.fail(invocation.command, error)
     return error.exit_code
 
 
@@ -179,24 +191,25 @@ def _usage(error: BaseException) -> StockhelperError:
     return StockhelperError("usage", message, next=[f"{command} --help"])
 
 
-def _interrupt(code: str) -> Callable[[int, FrameType | None], None]:
-    """Return a signal handler: the first signal stops what is waited for, a second one ends the process."""
-    seen = False
+def _heed_signals() -> None:
+    """From now on let the first signal interrupt what is under way, and a second one end the process at once."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        if seen:
-            os._exit(128 + number)
-        seen = True
-        raise StockhelperError(
-            code,
-            f"{code}; what was started goes on running",
-            cause="what was half done is taken up again by the same command",
-            next=["stockhelper status"],
+    def leave(number: int, frame: FrameType | None) -> None:
+        show_cursor()
+        os._exit(128 + number)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, leave)
+        code = _SIGNALS[signal.Signals(number)]
+        raise Interruption(
+            StockhelperError(
+                code,
+                f"{code}; what was started goes on running",
+                cause="what was half done is taken up again by the same command",
+                next=["stockhelper status"],
+            )
         )
 
-    return handle
-
-
-if __name__ == "__main__":
-    main()
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)

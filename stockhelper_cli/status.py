@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stockhelper_cli.converge.ready import PROBE_SECONDS, probe_for
 from stockhelper_cli.converge.reconcile import ROLE_APP, is_one_shot, orphans_of
 from stockhelper_cli.converge.state import ObservedState, observe
-from stockhelper_cli.errors import ExitCode, StockhelperError
+from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project, Service
@@ -117,8 +117,7 @@ def _missing(service: Service, container: Container, engine: Engine, *, local: b
     try:
         return probe_for(service, engine, local=local)(container, PROBE_SECONDS)
     except StockhelperError as error:
-        # An interruption is no answer, and an engine that is gone has none for the other services either.
-        if error.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) or error.code == "engine.lost":
+        if error.code == "engine.lost":  # it has no answer for the other services either
             raise
         return error.message
 

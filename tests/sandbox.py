@@ -91,7 +91,7 @@ class Sandbox:
 
     def command(self, *arguments: str) -> list[str]:
         """Return the words that run `stockhelper` with these arguments."""
-        return [sys.executable, "-m", "stockhelper_cli.main", *arguments]
+        return [sys.executable, "-m", "stockhelper_cli", *arguments]
 
     def run(
         self, *arguments: str, cwd: Path | None = None, stdin: str = "", environment: Mapping[str, str] | None = None

@@ -52,7 +52,9 @@ LAYERS: dict[str, set[str]] = {
     "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
     | {"backup", "restore", "credentials"},
-    "main": {*GROUND, "console", "commands"},
+    "streams": set(),
+    "main": {*GROUND, "console", "commands", "streams"},
+    "__main__": {"main"},
 }
 
 #: Modules that only one place may import; the path is a file or a folder of the CLI.

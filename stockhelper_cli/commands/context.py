@@ -132,7 +132,11 @@ class Invocation:
             raise StockhelperError(
                 "confirmation", question, cause="there is no terminal to confirm it on", next=["the same with --yes"]
             )
-        answer = typer.prompt(f"{question}\nType {expected} to go on", default="", show_default=False, err=True)
+        try:
+            answer = typer.prompt(f"{question}\nType {expected} to go on", default="", show_default=False, err=True)
+        except typer.Abort:  # Ctrl-D
+            typer.echo(err=True)
+            answer = ""
         if answer.strip() != expected:
             raise StockhelperError("confirmation", "not confirmed; nothing was done")
 

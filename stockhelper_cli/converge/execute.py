@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from stockhelper_cli.converge.plan import Action, Plan, Rescue
 from stockhelper_cli.converge.ready import Cancelled
-from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.errors import Interruption, StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase
 
 #: Carries out one action. Waiting ends early when the flag is set.
@@ -85,6 +85,8 @@ def _carry_out(rescue: Rescue, perform: Perform, emit: Emit) -> list[str]:
 
 def _tell(error: BaseException, lines: Collection[str]) -> None:
     """Add lines to what an error tells."""
+    if isinstance(error, Interruption):
+        error = error.error
     if isinstance(error, StockhelperError):
         error.details = (*error.details, *lines)
     else:

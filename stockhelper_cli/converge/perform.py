@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from threading import Event as Flag
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Final
 
 from stockhelper_cli.compose.create import ContainerSpec, container_spec, network_spec, volume_spec
 from stockhelper_cli.converge.plan import Action, Kind
-from stockhelper_cli.converge.ready import probe_for, wait_ready
+from stockhelper_cli.converge.ready import Cancelled, probe_for, wait_ready
 from stockhelper_cli.engine.pull import Pull
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase
@@ -17,7 +19,11 @@ from stockhelper_cli.events import Emit, Event, Phase
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
     from stockhelper_cli.converge.state import ObservedState
-    from stockhelper_cli.engine.protocol import BuildOptions, Engine
+    from stockhelper_cli.engine.protocol import BuildOptions, Engine, Progress
+
+
+#: Seconds between two looks at whether a build or a pull is still wanted.
+_POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +38,18 @@ class Performer:
     builds: Mapping[str, BuildOptions] = field(default_factory=dict)
 
     def __call__(self, action: Action, cancelled: Flag) -> None:
-        """Carry out one action. Raises `StockhelperError`, or `Cancelled` from a WAIT when the flag is set."""
+        """Carry out one action.
+
+        Raises `StockhelperError`; when the flag is set, `Cancelled` from what may take minutes: BUILD, PULL and WAIT.
+        """
         engine, name = self.engine, action.resource
         match action.kind:
             case Kind.BUILD:
-                engine.build(self.builds[name], self._progress(action))
+                report = self._progress(action, cancelled)
+                _unless_cancelled(cancelled, lambda: engine.build(self.builds[name], report))
             case Kind.PULL:
-                Pull(engine, name).run(self._progress(action))
+                report = self._progress(action, cancelled)
+                _unless_cancelled(cancelled, lambda: Pull(engine, name).run(report))
             case Kind.CREATE_NETWORK:
                 network = next(n for n in self.project.networks.values() if n.name == name)
                 engine.create_network(*network_spec(self.project, network))
@@ -93,10 +104,33 @@ class Performer:
             cancelled=cancelled,
         )
 
-    def _progress(self, action: Action) -> Callable[[str, int | None, int | None], None]:
+    def _progress(self, action: Action, cancelled: Flag) -> Progress:
         resource = f"{action.kind.noun} {action.resource}"
 
         def report(line: str, current: int | None, total: int | None) -> None:
+            if cancelled.is_set():  # nobody waits any more: the call ends at its next word
+                raise Cancelled
             self.emit(Event(action.kind.verb, resource, Phase.PROGRESS, None, line, current, total))
 
         return report
+
+
+def _unless_cancelled(cancelled: Flag, call: Callable[[], object]) -> None:
+    """Make a call to the engine that may say nothing for minutes. Raises `Cancelled` soon after the flag is set.
+
+    The engine gives up what it was asked for when the connection ends: at the call's next word, or with this process.
+    """
+    outcome: Future[object] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised on in the thread that waits
+            outcome.set_exception(error)
+
+    # A daemon, outside of the executor's pool: Python waits for the others before it ends.
+    Thread(target=work, name="engine call", daemon=True).start()
+    while not wait([outcome], _POLL_SECONDS).done:
+        if cancelled.is_set():
+            raise Cancelled
+    outcome.result()

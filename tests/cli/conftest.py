@@ -18,6 +18,7 @@ import pytest
 from stockhelper_cli.commands.context import Invocation
 from stockhelper_cli.engine.protocol import Engine, ExecResult
 from stockhelper_cli.main import run
+from tests.cli.calling import Project
 from tests.fake_engine import FakeEngine
 from tests.sandbox import ROOT
 
@@ -53,23 +54,48 @@ def answering(name: str, command: Sequence[str]) -> ExecResult:
     return ExecResult(0, b"0001\n" if any("version_num" in word for word in command) else b"", b"")
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> World:
-    """Make a project whose images are there and whose stack is not up."""
-    root = tmp_path / "project"
+def made_engine() -> FakeEngine:
+    """Return an engine that has the base images, and on which the stack comes up well."""
+    engine = FakeEngine({"postgres:15-alpine": {}, "python:3.13-slim": {}})
+    engine.answer = answering
+    engine.scripts = lambda name: 0 if "migrate" in name else None
+    return engine
+
+
+def copy_project(root: Path) -> None:
+    """Make a project in a folder, with secrets in its .env."""
     for part in ("compose", "migrations", "docker/app"):
         shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__", "*.crt"))
     example = (ROOT / ".env.example").read_text()
     (root / ".env").write_text(example.replace("PASSWORD=\n", "PASSWORD=canary-secret\n"))
+
+
+@pytest.fixture
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what would reach into the project, and any terminal's glamour."""
     for name in list(os.environ):
         if name.startswith(("COMPOSE_", "POSTGRES_", "APP_", "DOCKER_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CI", "true")
+
+
+@pytest.fixture
+def project(plain_environment: None, tmp_path: Path) -> Project:
+    """A project for the command as a process of its own."""
+    copy_project(tmp_path / "project")
+    return Project(tmp_path / "project", tmp_path / "calls")
+
+
+@pytest.fixture
+def world(
+    plain_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> World:
+    """Make a project whose images are there and whose stack is not up."""
+    root = tmp_path / "project"
+    copy_project(root)
     # The lock is the engine's and the project's: tests of other folders must not wait for this one.
     monkeypatch.setattr("stockhelper_cli.lock._SHARED_FOLDER", tmp_path)
-    engine = FakeEngine({"postgres:15-alpine": {}, "python:3.13-slim": {}})
-    engine.answer = answering
-    engine.scripts = lambda name: 0 if "migrate" in name else None
+    engine = made_engine()
 
     @contextmanager
     def connected(invocation: Invocation) -> Iterator[Engine]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -208,3 +210,36 @@ def test_up_after_a_kill_at_any_call_to_the_engine_ends_as_if_nothing_had_happen
     assert sorted(str(container.name) for container in containers) == [
         f"{project.name}-{service}-1" for service in ("app", "db", "migrate")
     ]
+
+
+def test_an_interrupted_build_is_given_up_here_and_by_the_engine(release: Release) -> None:
+    project, before = release.project, runs(release.project)
+    image = release.image_id()
+    silent = f"sleep 6{os.getpid()}"
+    release.dockerfile.write_text(release.dockerfile.read_text() + f"RUN {silent}\n")
+    process = project.start("up")
+    eventually(lambda: any(silent in command for command in commands()))
+    began = time.monotonic()
+    result = interrupt(process, signal.SIGINT)
+    assert time.monotonic() - began < 2
+    explained(result, 130, f"not done: build image {release.image}", "what was started goes on running")
+    eventually(lambda: not any(silent in command for command in commands()))
+    assert (runs(project), release.image_id()) == (before, image)
+
+
+def commands() -> list[str]:
+    """Return what the engine's containers run, those of its builds too."""
+    return [str(container.attrs["Config"]["Cmd"]) for container in client().containers.list(ignore_removed=True)]
+
+
+def test_an_interrupted_pull_is_given_up(project: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        image = f"127.0.0.1:{registry.getsockname()[1]}/silent:latest"
+        project.set("POSTGRES_IMAGE", image)
+        process = project.start("up")
+        with registry.accept()[0]:
+            began = time.monotonic()
+            result = interrupt(process, signal.SIGTERM)
+            assert time.monotonic() - began < 2
+    explained(result, 143, f"not done: pull image {image}")
+    assert names_of(project.name) == []

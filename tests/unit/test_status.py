@@ -80,9 +80,8 @@ def test_what_cannot_be_asked_is_told_in_its_row_and_the_others_are_shown(
     assert database.as_json()["problem"] == refusal.message
 
 
-@pytest.mark.parametrize("code", ["interrupted", "terminated", "engine.lost"])
-def test_what_ends_the_whole_question_is_not_taken_for_an_answer(project: Project, engine: Asked, code: str) -> None:
-    engine.refusal = StockhelperError(code, "over")
+def test_an_engine_that_is_gone_is_not_taken_for_an_answer(project: Project, engine: Asked) -> None:
+    engine.refusal = StockhelperError("engine.lost", "over")
     with pytest.raises(StockhelperError, match="over"):
         status(project, engine)
 

@@ -1,0 +1,149 @@
+"""Ctrl-C and SIGTERM: at any moment they end the command soon, with its code and one line, and no trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calling import TIME_LIMIT, Project
+
+SIGNALS = pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["INT", "TERM"],
+)
+#: Seconds after which whoever pressed Ctrl-C would press it again; the interpreter's own end is among them.
+SOON = 2.0
+
+#: Interrupts itself when a module is imported.
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Finder())
+from stockhelper_cli.__main__ import main
+main()
+"""
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Callable[[str], Mapping[str, str]]:
+    """Return the environment in which an engine's call hangs; that it does can be read from the pipe `hangs`."""
+    os.mkfifo(tmp_path / "hangs")
+    return lambda call: {"HANG": call, "HANGS": str(tmp_path / "hangs")}
+
+
+@SIGNALS
+@pytest.mark.parametrize("call", ["build", "pull"])
+def test_a_build_or_pull_that_says_nothing_is_given_up(
+    project: Project,
+    hanging: Callable[[str], Mapping[str, str]],
+    number: signal.Signals,
+    code: int,
+    word: str,
+    call: str,
+) -> None:
+    if call == "pull":
+        (project.root / ".env").write_text((project.root / ".env").read_text() + "POSTGRES_IMAGE=postgres:nowhere\n")
+    environment = hanging(call)
+    process = project.start("up", environment=environment)
+    image = Path(environment["HANGS"]).read_text().split()[1]
+    began = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=TIME_LIMIT)
+    assert time.monotonic() - began < SOON
+    assert (process.returncode, out) == (code, "")
+    assert f"error: {word}; what was started goes on running\n  | not done: {call} image {image}\n" in err
+    assert "Traceback" not in err
+
+
+def test_a_second_signal_gives_the_cursor_back_and_waits_for_nothing(
+    project: Project, hanging: Callable[[str], Mapping[str, str]]
+) -> None:
+    environment = hanging("start")  # which is short on a real engine, and is waited for
+    with project.on_terminal("up", environment=environment) as screen:
+        assert Path(environment["HANGS"]).read_text().startswith("start ")
+        screen.wait_for("\x1b[?25l")
+        screen.type(b"\x03")
+        screen.wait_for("^C")
+        while screen.process.poll() is None:  # the first may still be on its way when the second is typed
+            screen.type(b"\x03")
+            screen.hear(0.05)
+        assert screen.code() == 130
+    assert screen.text.rindex("\x1b[?25h") > screen.text.rindex("\x1b[?25l")
+
+
+@SIGNALS
+def test_the_sdk_asking_for_the_engines_version_takes_no_signal_for_a_failure_of_its_own(
+    project: Project, tmp_path: Path, number: signal.Signals, code: int, word: str
+) -> None:
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(tmp_path / "engine.sock"))
+        engine.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stockhelper_cli", "status"],
+            cwd=project.root,
+            env=project.environment({"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with engine.accept()[0] as ping:
+            assert ping.recv(65536).startswith(b"GET /_ping ")
+            ping.sendall(b"HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10.24 (linux)\r\n\r\nOK")
+        with engine.accept()[0] as version:
+            assert version.recv(65536).startswith(b"GET /version ")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=TIME_LIMIT)
+    assert (process.returncode, out) == (code, "")
+    assert err.startswith(f"error: {word}; ")
+
+
+@pytest.mark.parametrize(("module", "code"), [("typer", -signal.SIGINT), ("stockhelper_cli.compose", 130)])
+def test_ctrl_c_during_an_import_leaves_no_trace(project: Project, module: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, module, "status"],
+        cwd=project.root,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == (1 if code > 0 else 0)
+
+
+def test_the_end_of_input_at_a_question_is_no_answer(project: Project) -> None:
+    with project.on_terminal("down", "--volumes", "--no-backup") as screen:
+        screen.wait_for("Type stockhelper to go on: ")
+        screen.type(b"\x04")
+        assert screen.code() == 9
+    assert "\nerror: not confirmed; nothing was done\n" in screen.text
+    assert project.calls == []
+
+
+def test_ctrl_c_at_a_question_interrupts(project: Project) -> None:
+    with project.on_terminal("down", "--volumes", "--no-backup") as screen:
+        screen.wait_for("Type stockhelper to go on: ")
+        while "error: interrupted" not in screen.text:
+            # Once more where nothing comes of it: Python loses a signal between its prompt and its read.
+            screen.type(b"\x03")
+            while screen.hear(1.0):
+                pass
+        assert screen.code() == 130
+    assert project.calls == []
