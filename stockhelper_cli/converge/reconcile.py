@@ -395,7 +395,9 @@ class _Up:
         ready = self.wait(service, goal)
         if serves:
             self.bring_back(old, stop or start or ready, start, ready, successor=name)
-        self.rename(service, name, "replaced", (self.remove(old, "replaced", (ready,)),))
+        removed = self.remove(old, "replaced", (ready,))
+        if name != service.container_name:  # that of a change taken back was never another one
+            self.rename(service, name, "replaced", (removed,))
 
     def bring_back(self, old: Container, stop: str, start: str, ready: str, *, successor: str = "") -> None:
         """Plan for an early end: a container that was stopped runs again, its successor goes that did not get ready."""

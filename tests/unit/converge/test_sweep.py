@@ -67,6 +67,30 @@ def test_up_after_a_kill_at_any_call_ends_as_if_nothing_had_happened(tmp_path: P
         assert engine.calls == before
 
 
+@pytest.mark.parametrize("change", [c for c in CHANGES if CHANGES[c]], ids=lambda change: change.replace(" ", "-"))
+def test_a_change_taken_back_after_a_kill_at_any_call_was_never_made(tmp_path: Path, change: str) -> None:
+    def begin() -> World:
+        world = World(tmp_path)
+        world.up()
+        return world
+
+    before = begin()
+    expected = end_state(before.engine)
+    before.engine.calls.clear()
+    before.up(**CHANGES[change])
+    for lives in range(len(before.engine.calls)):
+        world = begin()
+        engine, kept = world.engine, nameless_volumes(world.engine)
+        engine.lives = len(engine.calls) + lives
+        with pytest.raises(Killed):
+            world.up(**CHANGES[change])
+        engine.lives = None
+        world.up()
+        assert end_state(engine) == expected, f"killed after {lives} calls"
+        assert nameless_volumes(engine) == kept, f"killed after {lives} calls"
+        assert not world.up().plan.changes, f"killed after {lives} calls"
+
+
 def test_a_digest_of_inputs_is_of_content_and_not_of_time(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     build = BuildOptions(tmp_path, "Dockerfile", "x", args={"K": "v"})
