@@ -191,7 +191,7 @@ class FakeEngine:
         # Outside of the lock: a script may look at the engine, or at something else that is asked meanwhile.
         code = self.scripts(found.name)
         if code is not None:
-            self.change(found.id, **_ended(self.container(found.id), code, self.clock()))
+            self.change(found.id, **_ended(self._find(found.id, "start"), code, self.clock()))
 
     def unpause(self, container: str) -> None:
         self.intercept("unpause", self._find(container, "unpause").name)

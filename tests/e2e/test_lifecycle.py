@@ -299,7 +299,7 @@ def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path) -> N
     command.chmod(0o755)
     script = """
         eval "$(stockhelper completion bash)"
-        COMP_WORDS=(stockhelper re) COMP_CWORD=1
+        COMP_WORDS=(stockhelper resta) COMP_CWORD=1
         $(complete -p stockhelper | sed 's/.*-F \\([^ ]*\\).*/\\1/') stockhelper
         echo "${COMPREPLY[@]}"
     """

@@ -11,7 +11,7 @@ from stockhelper_cli.compose import Project
 from stockhelper_cli.converge.plan import Plan
 from stockhelper_cli.converge.reconcile import UpRules, reconcile
 from stockhelper_cli.converge.state import ObservedState, observe
-from stockhelper_cli.engine.protocol import Container, ExecResult
+from stockhelper_cli.engine.protocol import Container, Engine, ExecResult
 from stockhelper_cli.labels import MIGRATION_HEADS
 from tests.fake_engine import FakeEngine
 
@@ -68,7 +68,8 @@ class Mortal(FakeEngine):
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
         lives = super().__getattribute__("__dict__").get("lives")
-        if callable(value) and not name.startswith("_") and lives is not None and len(self.calls) >= lives:
+        # Only what is asked from outside: a call that was recorded is carried out to its end.
+        if name in vars(Engine) and lives is not None and len(self.calls) >= lives:
             raise Killed
         return value
 
