@@ -1,0 +1,106 @@
+"""What is wanted and what is there -> the plan, as text. `UPDATE_SNAPSHOTS=1` writes the texts anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stockhelper_cli.converge.plan import Plan
+from stockhelper_cli.converge.reconcile import (
+    DownRules,
+    UpRules,
+    reconcile_down,
+    reconcile_restart,
+    reconcile_start,
+    reconcile_stop,
+)
+from stockhelper_cli.errors import StockhelperError
+from tests.unit.converge.world import World
+
+PLANS = Path(__file__).parent / "plans"
+
+
+def standing(world: World) -> World:
+    world.up()
+    return world
+
+
+def pausing(world: World) -> World:
+    standing(world).engine.change("sweep-app-1", status="paused")
+    return world
+
+
+def with_orphan(world: World) -> World:
+    world.leave_orphan()
+    return world
+
+
+def half_done(world: World) -> World:
+    standing(world).kill("remove_container", "sweep-app-1", APP_OWN="2")
+    return world
+
+
+def created_only(world: World) -> World:
+    standing(world).kill("stop", "sweep-app-1", APP_OWN="2")
+    return world
+
+
+def down(world: World, *, volumes: bool = False, remove_orphans: bool = False) -> Plan:
+    return reconcile_down(world.load(), world.observe(), DownRules(volumes, remove_orphans))[0]
+
+
+#: Name -> what is planned in a world.
+SCENES: dict[str, Callable[[World], Plan]] = {
+    "nothing there": lambda world: world.plan(),
+    "only the database": lambda world: world.plan(UpRules(services=["db"])),
+    "without migrating": lambda world: world.plan(UpRules(migrate=False)),
+    "all as wanted": lambda world: standing(world).plan(),
+    "an environment value changed": lambda world: standing(world).plan(APP_OWN="2"),
+    "the image changed": lambda world: standing(world).plan(APP_IMAGE="app:2"),
+    "the image is built anew": lambda world: standing(world).plan(UpRules(rebuilt=["app"])),
+    "the database changed": lambda world: standing(world).plan(DB_LEVEL="2"),
+    "a network changed": lambda world: standing(world).plan(OTHER_LEVEL="2"),
+    "the app is paused": lambda world: pausing(world).plan(),
+    "a paused app changed": lambda world: pausing(world).plan(APP_OWN="2"),
+    "an orphan stays": lambda world: with_orphan(world).plan(),
+    "an orphan goes": lambda world: with_orphan(world).plan(UpRules(remove_orphans=True)),
+    "killed with the successor running": lambda world: half_done(world).plan(APP_OWN="2"),
+    "killed and taken back": lambda world: half_done(world).plan(),
+    "killed with the successor created": lambda world: created_only(world).plan(APP_OWN="2"),
+    "stop": lambda world: reconcile_stop(standing(world).load(), world.observe(), ()),
+    "start after stop": lambda world: reconcile_start(stopped(world).load(), world.observe(), ()),
+    "restart": lambda world: reconcile_restart(standing(world).load(), world.observe(), ()),
+    "restart the database": lambda world: reconcile_restart(standing(world).load(), world.observe(), ["db"]),
+    "down": lambda world: down(standing(world)),
+    "down with volumes": lambda world: down(standing(world), volumes=True),
+    "down with an orphan": lambda world: down(with_orphan(world)),
+    "down and the orphan too": lambda world: down(with_orphan(world), remove_orphans=True),
+}
+
+
+def stopped(world: World) -> World:
+    standing(world)
+    for service in ("app", "db"):
+        world.engine.stop(f"sweep-{service}-1")
+    return world
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.replace(" ", "-"))
+def test_the_plan(tmp_path: Path, scene: str) -> None:
+    plan = str(SCENES[scene](World(tmp_path))) + "\n"
+    golden = PLANS / f"{scene.replace(' ', '-')}.txt"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        golden.write_text(plan)
+    assert plan == golden.read_text()
+
+
+def test_an_orphan_in_a_changed_network_is_not_robbed_of_it(tmp_path: Path) -> None:
+    world = with_orphan(World(tmp_path))
+    with pytest.raises(StockhelperError, match="cannot be made anew") as raised:
+        world.plan(OTHER_LEVEL="2")
+    assert raised.value.code == "engine.conflict"
+    assert raised.value.next == ("stockhelper up --remove-orphans",)
+    assert world.plan(UpRules(remove_orphans=True), OTHER_LEVEL="2")
