@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,8 +21,8 @@ from stockhelper_cli.converge.state import observe
 from stockhelper_cli.database import backups
 from stockhelper_cli.database.backups import Backup, Manifest, Writer
 from stockhelper_cli.database.psql import Credentials, database_service
-from stockhelper_cli.database.server import Server, ServerError, Snapshot, collect, feed, identifier
-from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.database.server import Contents, Server, ServerError, Snapshot, collect, feed, identifier
+from stockhelper_cli.errors import EngineError, StockhelperError
 from stockhelper_cli.events import Emit, Warned, step
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ _SCRATCH: Final = "__scratch"
 _FORMER: Final = "__former_"
 #: How much of a database's name those names begin with: PostgreSQL cuts at 63 bytes.
 _NAME_BYTES: Final = 36
+#: What must be free beyond the size of what is restored: PostgreSQL writes it all to its log first.
+_HEADROOM: Final = 32 * 1024 * 1024
+#: Lines of the server's log that say why it gave up.
+_GRAVE: Final = re.compile(r"\b(PANIC|FATAL|ERROR):")
 #: What the table of contents of a dump says of its origin.
 _HEADER: Final = re.compile(r"^;\s+(dbname|Dumped from database version): (.*)$", re.MULTILINE)
 
@@ -187,12 +191,8 @@ def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backu
 
 
 def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup:
-    scratch = scratch_name(database)
-    try:
-        load(server, backup, scratch, emit, verb="verify")
-    finally:
-        with failing_as("backup.failed", f"the scratch database {scratch} was not removed"):
-            server.execute(f"DROP DATABASE IF EXISTS {identifier(scratch)} WITH (FORCE)")
+    with restored(server, backup, database, emit, verb="verify"):
+        pass
     return backups.mark_verified(backup, datetime.now(UTC).replace(microsecond=0))
 
 
@@ -260,37 +260,55 @@ def read_whole(server: Server, backup: Backup, database: str, emit: Emit) -> Non
             raise _damaged(name, str(error)) from error
 
 
-def load(server: Server, backup: Backup, database: str, emit: Emit, *, verb: str) -> Sequence[str]:
-    """Restore a dump into a new database of this name, compare it with the manifest, and return its revisions.
+@contextmanager
+def restored(server: Server, backup: Backup, database: str, emit: Emit, *, verb: str) -> Iterator[Contents]:
+    """Restore a dump into a scratch database, compare it with its manifest, and keep it while the block lasts.
 
-    Roles that it grants something to and that are missing here are made, without the right to log in. Raises
-    `StockhelperError`: backup.damaged, backup.mismatch; the database is then left for the caller to remove.
+    Yields what came out. Roles that it grants something to and that are missing here are made, without the right to
+    log in. Raises `StockhelperError`: disk.full, restore.failed, backup.mismatch, backup.damaged.
     """
-    name = backup.path.name
-    with step(verb, name, emit) as under_way:
+    name, scratch = backup.path.name, scratch_name(database)
+    try:
+        with step(verb, name, emit) as under_way:
+            try:
+                contents = _restore(server, backup, scratch, emit, under_way.advance)
+            except ServerError as error:
+                raise StockhelperError(
+                    "restore.failed",
+                    f"{name} could not be restored; the database was not touched",
+                    cause=str(error),
+                    details=[line for line in server.log() if _GRAVE.search(line)],
+                    next=["stockhelper logs db"],
+                ) from error
+            if backup.manifest is not None and (lines := backup.manifest.contents.differences(contents)):
+                raise StockhelperError(
+                    "backup.mismatch",
+                    f"what comes out of {name} is not what went in",
+                    cause=lines[0],
+                    details=lines,
+                    next=["stockhelper backup list"],
+                )
+        yield contents
+    finally:
         try:
-            server.execute(
-                f"DROP DATABASE IF EXISTS {identifier(database)} WITH (FORCE)",
-                f"CREATE DATABASE {identifier(database)} TEMPLATE template0 OWNER {identifier(server.owner)}",
-            )
-            missing = sorted(set(backup.manifest.roles if backup.manifest else ()) - set(server.roles()))
-            for role in missing:
-                server.execute(f"CREATE ROLE {identifier(role)} NOLOGIN")
-                emit(Warned(f"the role {role} was made, without the right to log in: the backup grants it something"))
-            command = ["pg_restore", "--exit-on-error", "--no-owner", "--no-password", f"--dbname={database}"]
-            feed(server.open(command, stdin=True), _checked(backup, under_way.advance))
-            contents = server.contents(database)
-        except ServerError as error:
-            raise _damaged(name, str(error)) from error
-        if backup.manifest is not None and (lines := backup.manifest.contents.differences(contents)):
-            raise StockhelperError(
-                "backup.mismatch",
-                f"what comes out of {name} is not what went in",
-                cause=lines[0],
-                details=lines,
-                next=["stockhelper backup list"],
-            )
-    return contents.revisions
+            server.execute(f"DROP DATABASE IF EXISTS {identifier(scratch)} WITH (FORCE)")
+        except (ServerError, EngineError) as error:
+            # Not raised: it must not hide what went wrong before, and whatever comes next removes it.
+            emit(Warned(f"the database {scratch} was not removed: {error}"))
+
+
+def _restore(server: Server, backup: Backup, scratch: str, emit: Emit, advance: Callable[[int], None]) -> Contents:
+    _refuse_without_room(server, backup)
+    server.execute(
+        f"DROP DATABASE IF EXISTS {identifier(scratch)} WITH (FORCE)",
+        f"CREATE DATABASE {identifier(scratch)} TEMPLATE template0 OWNER {identifier(server.owner)}",
+    )
+    for role in sorted(set(backup.manifest.roles if backup.manifest else ()) - set(server.roles())):
+        server.execute(f"CREATE ROLE {identifier(role)} NOLOGIN")
+        emit(Warned(f"the role {role} was made, without the right to log in: the backup grants it something"))
+    command = ["pg_restore", "--exit-on-error", "--no-owner", "--no-password", f"--dbname={scratch}"]
+    feed(server.open(command, stdin=True), _checked(backup, advance))
+    return server.contents(scratch)
 
 
 def clear(server: Server, database: str) -> None:
@@ -323,7 +341,7 @@ def failing_as(code: str, message: str) -> Iterator[None]:
         raise StockhelperError(code, message, cause=str(error), next=["stockhelper logs db"]) from error
 
 
-def _checked(backup: Backup, advance: Any) -> Iterator[bytes]:
+def _checked(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
     """Yield a dump; after its last byte, raise `StockhelperError` (backup.damaged) if it is not what was written."""
     digest = hashlib.sha256()
     for piece in backup.pieces():
@@ -332,6 +350,20 @@ def _checked(backup: Backup, advance: Any) -> Iterator[bytes]:
         advance(len(piece))
     if backup.manifest is not None and digest.hexdigest() != backup.manifest.sha256:
         raise _damaged(backup.path.name, "its checksum is not that of its manifest")
+
+
+def _refuse_without_room(server: Server, backup: Backup) -> None:
+    """Raise `StockhelperError` (disk.full) where a restored dump would leave the server hardly any room to write."""
+    # Of a dump without a manifest only its own size is known, and it is compressed.
+    wanted = (backup.manifest.database_size if backup.manifest else backup.size) + _HEADROOM
+    free = server.free_bytes()
+    if free < wanted:
+        raise StockhelperError(
+            "disk.full",
+            f"there is no room to restore {backup.path.name} beside the database",
+            cause=f"{free / 1e6:.0f} MB are free where the engine keeps the volume; {wanted / 1e6:.0f} MB are needed",
+            next=["docker system df"],
+        )
 
 
 def _refuse_foreign(name: str, listing: str, server: Server, database: str) -> None:

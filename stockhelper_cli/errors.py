@@ -56,6 +56,7 @@ ERROR_CODES: Mapping[str, ExitCode] = MappingProxyType(
         "engine.not_found": ExitCode.FAILED,
         "engine.conflict": ExitCode.FAILED,
         "port.busy": ExitCode.ENVIRONMENT,
+        "disk.full": ExitCode.ENVIRONMENT,
         "image.missing": ExitCode.ENVIRONMENT,
         "image.registry": ExitCode.ENVIRONMENT,
         "image.archive": ExitCode.ENVIRONMENT,

@@ -82,14 +82,11 @@ def restore(
     if backup_first and backing.needed(project, engine):
         with watch.time("backup"):
             made = backing.create(project, engine, emit, cause="before restore").backup.path
-    scratch = backing.scratch_name(database)
-    try:
-        with watch.time("restore"):
-            revisions = tuple(backing.load(server, source, scratch, emit, verb="restore"))
+    began = time.monotonic()
+    with backing.restored(server, source, database, emit, verb="restore") as contents:
+        watch.seconds["restore"] = time.monotonic() - began
+        revisions, scratch = contents.revisions, backing.scratch_name(database)
         former = _exchange(project, engine, server, database, scratch, revisions, emit, watch, timeout)
-    finally:
-        with backing.failing_as("restore.failed", f"the database {scratch} was not removed"):
-            server.execute(f"DROP DATABASE IF EXISTS {identifier(scratch)} WITH (FORCE)")
     return Restored(str(source.path), database, former, revisions, made, _idle(project, engine), watch.seconds)
 
 

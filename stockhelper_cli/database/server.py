@@ -23,6 +23,7 @@ APPLICATION_NAME: Final = "stockhelper"
 _FIELD: Final = "\x1f"
 #: How much of what a command says on stderr is kept (bytes, from the end).
 _KEPT: Final = 16384
+_LOG_LINES: Final = 50
 #: How long a dump or a count may wait for a table that somebody has locked.
 _LOCK_TIMEOUT: Final = "60s"
 
@@ -128,6 +129,17 @@ class Server:
         return [
             name for (name,) in self.rows(r"SELECT rolname FROM pg_roles WHERE rolname NOT LIKE 'pg\_%' ORDER BY 1")
         ]
+
+    def log(self) -> list[str]:
+        """Return the last lines of the server's log."""
+        return self.engine.logs(self.container, tail=_LOG_LINES)
+
+    def free_bytes(self) -> int:
+        """Return how much room there is for the databases. Raises `ServerError`."""
+        result = self.engine.exec(self.container, ["sh", "-c", 'df -Pk "$PGDATA"'])
+        if result.exit_code:
+            raise ServerError(one_line(result.stderr))
+        return int(result.stdout.split()[-3]) * 1024  # POSIX: size, used, available, capacity, mount point
 
     def holds_tables(self) -> bool:
         """Whether any of the databases has a table of a user's, with rows or without."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -324,3 +325,50 @@ def test_the_readmes_way_to_a_new_machine_brings_every_row(kept: Sandbox, backup
             assert result.code == 0, f"{command}: {result.err}"
         assert (kept.psql(COUNT), healthy(kept)) == ("2000", True)
         (new.root / "backups").rename(kept.root / "backups")
+
+
+# --- a volume that is nearly full
+@pytest.fixture
+def small(swept: None, tmp_path: Path) -> Iterator[Sandbox]:
+    """A stack whose volume is a file system of 200 MB."""
+    image, place = tmp_path / "disk", tmp_path / "mounted"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(200 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    try:
+        shutil.rmtree(place / "lost+found")
+        place.chmod(0o777)
+        with sandbox(tmp_path) as made:
+            (made.root / "small.yaml").write_text(
+                f"volumes: {{postgres_data: {{driver_opts: {{type: none, o: bind, device: {place}}}}}}}\n"
+            )
+            made.set("COMPOSE_FILE", "compose/compose.yaml:small.yaml")
+            made.up()
+            made.psql(SENTINELS)
+            yield made
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_on_a_full_disk_no_row_is_lost_and_it_is_named(small: Sandbox) -> None:
+    whole = create(small)
+    small.psql("CREATE TABLE filler AS SELECT g, repeat('x', 1000) t FROM generate_series(1, 40000) g")
+    large = create(small)
+    explained(small.run("restore", str(large), "--yes", "--no-backup"), 4, "there is no room to restore", "MB are free")
+    explained(small.run("backup", "verify", str(large)), 4, "there is no room to restore")
+    assert (small.psql(COUNT), databases(small), healthy(small)) == ("2000", ["stockhelper"], True)
+
+    # Past the check, as when somebody else fills the disk meanwhile: the server itself refuses.
+    manifest = json.loads(large.with_suffix(".json").read_text())
+    large.with_suffix(".json").write_text(json.dumps({**manifest, "database_size": -(32 << 20)}))
+    small.psql("CREATE TABLE more AS SELECT g, repeat('x', 1000) t FROM generate_series(1, 15000) g")
+    result = small.run("restore", str(large), "--yes", "--no-backup")
+    explained(result, 7, "No space left on device")
+    eventually(lambda: healthy(small))
+    assert (small.psql(COUNT), databases(small)) == ("2000", ["stockhelper"])
+
+    small.psql("DROP TABLE filler, more; CHECKPOINT")
+    assert small.run("restore", str(whole), "--yes").code == 0
+    assert (small.psql(COUNT), healthy(small)) == ("2000", True)
