@@ -33,6 +33,10 @@ check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+bench: .venv/.dev  ## Measure backups against the plain way, as ratios in one run
+	@$(BIN)/python -m tests.prepare
+	@$(BIN)/python -m tests.bench
+
 lock: .venv/.dev  ## Lock all Python requirements anew: hash-pinned, without any index's address
 	@$(PIP_INSTALL) uv
 	@$(LOCK) --python-version 3.11 pyproject.toml --group build -o requirements.txt
