@@ -76,4 +76,4 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 	    echo "  next: sudo apt-get install $$package" >&2; exit 4; \
 	  fi; }
 
-.PHONY: help up down test check lock
+.PHONY: help up down test check bench lock
