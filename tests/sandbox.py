@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -32,8 +33,9 @@ ROOT = Path(__file__).parent.parent
 PREFIX = "shtest-"
 #: The names of this run begin so: another run, at the same time on the same engine, keeps its own.
 RUN_PREFIX = f"{PREFIX}{os.getpid()}-"
-#: One image for all tests: copies of the same sources have the same digest, so it is built once.
-APP_IMAGE = "localhost/stockhelper-test-app:latest"
+#: One image for all tests of a checkout: copies of the same sources have the same digest, so it is built once. Another
+#: checkout's tests, at the same time on the same engine, have one of their own.
+APP_IMAGE = f"localhost/stockhelper-test-app:{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
 #: Seconds that any one command may take.
 TIME_LIMIT = 300
 _COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
