@@ -26,7 +26,10 @@ down: .venv/.cli  ## Take the stack down; the data stays
 
 test: .venv/.dev  ## Run every test, on a real engine, PostgreSQL and docker compose
 	@$(BIN)/python -m tests.prepare
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST)
+
+# Tests of one file share a stack, and stay together; much of their time is waiting for the engine.
+PYTEST_WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 
 check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/ruff check .

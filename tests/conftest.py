@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sandbox import RUN_PREFIX, Sandbox, remove_leftovers, remove_orphaned_leftovers, remove_test_image, sandbox
 
+#: Whether a test of this session, or of one of its workers, used the engine.
+_USED = pytest.StashKey[bool]()
+
 
 @pytest.fixture(scope="session")
-def swept() -> Iterator[None]:
+def swept(request: pytest.FixtureRequest) -> Iterator[None]:
     """Remove what earlier, killed runs left behind, and at the end whatever is left of this one."""
     remove_orphaned_leftovers()
     yield
     remove_leftovers(RUN_PREFIX)
-    remove_test_image()
+    request.config.stash[_USED] = True
+    if (told := getattr(request.config, "workeroutput", None)) is not None:
+        told["used"] = True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker tells at its end; one that was killed tells nothing."""
+    if getattr(node, "workeroutput", {}).get("used"):
+        node.config.stash[_USED] = True
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Take the image away that the workers share, when the last of them has ended."""
+    if session.config.stash.get(_USED, False) and not hasattr(session.config, "workerinput"):
+        remove_test_image()
 
 
 @pytest.fixture

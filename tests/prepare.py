@@ -6,10 +6,12 @@ Run by `make test`. Whatever is missing and cannot be had ends the run here: no 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from stockhelper_cli.main import run
 from tests import compose_cli
+from tests.sandbox import sandbox
 
 if __name__ == "__main__":
     root = Path(__file__).parent.parent
@@ -17,3 +19,6 @@ if __name__ == "__main__":
     if code:
         sys.exit(code)
     compose_cli.install()
+    # Before the tests' workers: all of them share this image, and none of them must build it from under another.
+    with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder)) as project:
+        sys.exit(run(["--directory", str(project.root), "build"]))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _FIELD: Final = "\x1f"
 #: The container's own name, because pg_hba trusts everybody who comes over 127.0.0.1.
 _COMMAND: Final = 'exec psql -h "$(hostname)" -w -X -q -A -t -F "$0" -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate -c "$1"'
-_CONNECT_SECONDS: Final = 2
+#: A busy machine takes its time to check a password; a server that is not there refuses at once.
+_CONNECT_SECONDS: Final = 5
 #: For questions about the database that its users must not be kept waiting for, nor the one who asks.
 QUESTION_SECONDS: Final = 2
 _SET_PASSWORD: Final = r"""printf '%s\n' '\getenv new NEW_PASSWORD' "SET log_statement = 'none';" \

@@ -43,7 +43,7 @@ def test_a_second_up_changes_nothing_and_says_so(stack: Sandbox) -> None:
     result = stack.run("up")
 
     assert result.code == 0
-    assert "Nothing to do" in result.out
+    assert "Nothing to do" in result.out, result.err
     assert f"{stack.url}/api/v1\n" in result.out
     assert runs(stack) == before
 
