@@ -199,7 +199,8 @@ def test_a_strangers_container_of_that_name_is_neither_taken_nor_removed(life: S
 def test_restart_shows_for_how_long_the_app_was_away_and_kills_nobody(life: Sandbox) -> None:
     result = life.run("restart", "--json")
     assert result.code == 0
-    assert 0 < result.json["result"]["gap_seconds"] < 20
+    # The aim is 2 s on a machine that has nothing else to do; a container that had to be killed costs 10 s alone.
+    assert 0 < result.json["result"]["gap_seconds"] < 10
     order = [f"{action['action']} {action['resource'].split('-')[-2]}" for action in result.json["result"]["plan"]
              if action["kind"] == "container"]  # fmt: skip
     assert order.index("stop app") < order.index("stop db") < order.index("start db") < order.index("start app")
