@@ -56,6 +56,8 @@ PARALLEL_CALLS: Final = 10
 #: The last lines of a build's failing step that an error carries.
 BUILD_TAIL_LINES: Final = 20
 _CHUNK_BYTES: Final = 1 << 20
+#: The classic builder writes in red what a step writes to stderr.
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _BUILD_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : ")
 _DEFAULT_STOP_SECONDS: Final = 10
 _POLL_SECONDS: Final = 0.025
@@ -627,7 +629,7 @@ class DockerEngine:
                 timeout=3600,
             ):
                 self._raise_streamed("image.build", what, message, list(tail))
-                for line in str(message.get("stream", "")).splitlines():
+                for line in _COLOUR.sub("", str(message.get("stream", ""))).splitlines():
                     if line.strip():
                         if _BUILD_STEP.match(line):
                             tail.clear()  # the steps before have succeeded

@@ -731,7 +731,7 @@ def test_a_build_gives_a_named_labelled_image_and_says_what_it_does(lab: Lab, tm
 def test_a_build_that_fails_shows_its_last_lines_and_leaves_no_image(lab: Lab, tmp_path: Path) -> None:
     from tests.fake_engine import FakeEngine
 
-    options = lab.context(tmp_path, f"FROM {lab.image}\nRUN echo on the way && exit 7\n")
+    options = lab.context(tmp_path, f"FROM {lab.image}\nRUN echo on the way >&2 && exit 7\n")
     if isinstance(lab.engine, FakeEngine):
         lab.engine.build_failure = ["on the way", "returned a non-zero code: 7"]
     with pytest.raises(EngineError) as raised:
