@@ -161,6 +161,11 @@ def _health(state: Mapping[str, Any]) -> Health | None:
     return Health(health["Status"], log[-1]["Output"].strip() if log else "")
 
 
+def _since(moment: float | None) -> float | None:
+    """Return a moment as the SDK takes it, which knows none before 1970: all that is written came after it."""
+    return moment if moment is not None and moment > 0 else None
+
+
 def _ports(settings: Mapping[str, Any]) -> tuple[Port, ...]:
     return tuple(
         Port(binding["HostIp"], int(binding["HostPort"]), container)
@@ -404,7 +409,9 @@ class DockerEngine:
     ) -> list[str]:
         """Return the log's lines."""
         with _translated(f"read the log of {container}"):
-            raw = self._client.logs(container, tail="all" if tail is None else tail, since=since, timestamps=timestamps)
+            raw = self._client.logs(
+                container, tail="all" if tail is None else tail, since=_since(since), timestamps=timestamps
+            )
         return raw.decode(errors="replace").splitlines()
 
     def exec(
@@ -429,7 +436,7 @@ class DockerEngine:
                 follow=True,
                 timestamps=True,
                 tail="all" if tail is None else tail,
-                since=since,
+                since=_since(since),
             )
         return _FollowedLog(chunks, what)
 

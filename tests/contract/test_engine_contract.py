@@ -318,6 +318,7 @@ def test_logs_since_a_moment_leave_out_what_was_before(lab: Lab) -> None:
     now = datetime.now(UTC).timestamp()
     assert lab.engine.logs(name, since=now - 3600) == ["one"]
     assert lab.engine.logs(name, since=now + 3600) == []
+    assert lab.engine.logs(name, since=-1.0) == ["one"]
 
 
 def test_logs_with_time_stamps_say_when(lab: Lab) -> None:
