@@ -20,6 +20,7 @@ from stockhelper_cli.events import Emit, Event, Phase, Warned
 
 if TYPE_CHECKING:
     import rich.console
+    import rich.table
     import rich.text
 
 #: The version of the object that `--json` prints.
@@ -51,6 +52,9 @@ _PAST: Final = {
 }
 #: Cyan, yellow, green, magenta, blue, and their bright forms: all can be read on light and dark.
 _TINTS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+#: Spaces between the columns of a table, and how narrow one may become that is folded.
+_COLUMN_GAP: Final = 2
+_LEAST_COLUMN: Final = 12
 _PRESENT: Final = {"stop": "stopping", "wait": "waiting"}
 #: Verbs whose beginning is worth a line in a pipe: they take long enough to make one wonder.
 _LONG: Final = frozenset({"build", "dump", "import", "install", "pull", "read", "restore", "verify"})
@@ -92,13 +96,14 @@ class Console:
             )
             return
         console = self._rich(stderr=True)
-        console.print(_text(("error: ", "bold red"), (error.message, "bold")))
+        _print_behind(console, ("error: ", "bold red"), (error.message, "bold"))
         for line in error.details:
             console.print(_text(("  | ", "dim"), line))
         if error.cause:
-            console.print(_text(("  why:  ", "dim"), error.cause))
+            _print_behind(console, ("  why:  ", "dim"), error.cause)
         for command_line in error.next:
-            console.print(_text(("  next: ", "dim"), (command_line, "cyan")))
+            # Broken by the terminal itself, if at all: so it is copied as the one line that it is.
+            console.print(_text(("  next: ", "dim"), (command_line, "cyan")), soft_wrap=True)
 
     def _print_json(
         self, command: str, *, ok: bool, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None
@@ -188,6 +193,20 @@ def _text(*parts: str | tuple[str, str]) -> rich.text.Text:
     return Text.assemble(*parts)
 
 
+def _print_behind(console: rich.console.Console, label: tuple[str, str], text: str | tuple[str, str]) -> None:
+    """Print a text whose further lines, where a terminal is too narrow for one, begin where the first does."""
+    if console.soft_wrap:
+        console.print(_text(label, text))
+        return
+    from rich.table import Table
+
+    grid = Table.grid()
+    grid.add_column(width=len(label[0]))
+    grid.add_column(overflow="fold")
+    grid.add_row(_text(label), _text(text))
+    console.print(grid)
+
+
 class _LiveView:
     """One row a resource: a mark, its name, what was done last, and how long it took."""
 
@@ -223,9 +242,10 @@ class _LiveView:
         with self._lock:
             rows = list(self._rows.items())
         table = Table.grid(padding=(0, 1))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="ellipsis", no_wrap=True)
-        table.add_column(overflow="ellipsis", no_wrap=True, style="dim")
+        table.add_column(width=1)
+        # Where there is no room for both, the longer one is cut.
+        table.add_column()
+        table.add_column(style="dim")
         done, failed = ("✓", "✗") if self._unicode else ("+", "x")
         # As many rows as the screen holds; what is under way is never the part that is cut.
         room = max(self._console.size.height - 2, 1)
@@ -236,12 +256,12 @@ class _LiveView:
             match event.phase:
                 case Phase.DONE:
                     state = f"{_PAST.get(event.verb, event.verb)}{_amount(event)}  {event.seconds or 0:.1f} s"
-                    table.add_row(_text((done, "green")), resource, state)
+                    table.add_row(_text((done, "green")), _cut(resource), _cut(state))
                 case Phase.FAILED:
-                    table.add_row(_text((failed, "red")), resource, f"could not {event.verb}")
+                    table.add_row(_text((failed, "red")), _cut(resource), _cut(f"could not {event.verb}"))
                 case _:
                     spinner = self._spinner(resource, Spinner)
-                    table.add_row(spinner, resource, _under_way(event))
+                    table.add_row(spinner, _cut(resource), _cut(_under_way(event)))
         return Group(table)
 
     def _spinner(self, resource: str, spinner: Callable[[str], Any]) -> Any:
@@ -249,6 +269,13 @@ class _LiveView:
         if not hasattr(self, "_spinners"):
             self._spinners: dict[str, Any] = {}
         return self._spinners.setdefault(resource, spinner("dots" if self._unicode else "line"))
+
+
+def _cut(text: str) -> rich.text.Text:
+    """Return a text of one line, which ends with … where there is no room for all of it."""
+    from rich.text import Text
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _amount(event: Event) -> str:
@@ -276,16 +303,40 @@ def _under_way(event: Event) -> str:
     return event.detail if event.phase is Phase.PROGRESS else _PRESENT.get(event.verb, event.verb)
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
-    """Return a borderless table to print, its columns as wide as what is in them."""
-    from rich.table import Table
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A borderless table, its columns as wide as what is in them.
 
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for header in headers:
-        grid.add_column(header, overflow="fold")
-    for row in rows:
-        grid.add_row(*(_text(cell) for cell in row))
-    return grid
+    Where there is no room for that, the last column is folded; one for which hardly anything is left is not shown.
+    """
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(
+        self, console: rich.console.Console, options: rich.console.ConsoleOptions
+    ) -> Iterator[rich.table.Table]:
+        from rich.cells import cell_len
+        from rich.table import Table
+
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        room = options.max_width
+        shown = 0
+        for header, *cells in zip(self.headers, *self.rows, strict=True):
+            width = max(map(cell_len, (header, *cells)))
+            if shown and room < min(width, _LEAST_COLUMN):
+                break
+            grid.add_column(header, overflow="fold", width=min(width, room))
+            room -= width + _COLUMN_GAP
+            shown += 1
+        for row in self.rows:
+            grid.add_row(*(_text(cell) for cell in row[:shown]))
+        yield grid
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """Return a table to print; what matters most comes first."""
+    return _Table(headers, rows)
 
 
 def show_cursor() -> None:

@@ -82,6 +82,7 @@ class _Follower:
         #: Container -> the time of its last line: what comes after a restart is not told twice.
         self._last: dict[str, float] = {}
         self._told: dict[str, str] = {}
+        self._begun: set[str] = set()
 
     def lines(self, tail: int | None, since: float | None) -> Iterator[Line]:
         Thread(target=self._watch, args=(tail, since), name="logs", daemon=True).start()
@@ -103,8 +104,14 @@ class _Follower:
                 for container in containers:
                     with self._lock:
                         known = container.id in self._streams
-                    if not known and (container.running or container.id not in self._last):
-                        self._begin(container, tail, self._last.get(container.id, since))
+                    if known:
+                        continue
+                    if container.id not in self._begun:
+                        self._begin(container, tail, since)
+                    elif container.running:
+                        # Started again; who has printed nothing before has no last line to go on from.
+                        started = container.started_at.timestamp() if container.started_at else None
+                        self._begin(container, None, self._last.get(container.id, started))
                 if not containers:
                     break
                 tail = None  # only of what was there before
@@ -120,7 +127,7 @@ class _Follower:
             return
         with self._lock:
             self._streams[container.id] = stream
-        self._last.setdefault(container.id, since or 0.0)
+        self._begun.add(container.id)
         told = self._told.get(container.id, "")
         arguments = (container, stream, told)
         Thread(target=self._read, args=arguments, name=f"logs {container.name}", daemon=True).start()

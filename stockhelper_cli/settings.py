@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stockhelper_cli.compose.dotenv import place_of
 from stockhelper_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose.dotenv import Dotenv
 
+
+def _without_brackets(address: Any) -> Any:
+    if not isinstance(address, str) or ":" not in address:
+        return address
+    if not (address.startswith("[") and address.endswith("]")):
+        raise ValueError("is not an IPv4 address; one of IPv6 stands in brackets, as in [::1]")
+    return address[1:-1]
+
+
+def _upper(level: Any) -> Any:
+    return level.upper() if isinstance(level, str) else level
+
+
+#: As the published port of a compose file has it: one of IPv6 stands in brackets.
+Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_without_brackets)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 WorkerCount = Annotated[int, Field(ge=1, le=64)]
+PoolSize = Annotated[int, Field(ge=1, le=100)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
@@ -24,7 +42,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, case_sensitive=True)
 
-    APP_BIND: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
+    APP_BIND: Address = IPv4Address("127.0.0.1")
     APP_PORT: PortNumber = 8000
     DB_PORT: PortNumber = 5432
     POSTGRES_USER: NonEmpty = "stockhelper"
@@ -33,6 +51,8 @@ class Settings(BaseSettings):
     APP_DB_USER: NonEmpty = "stockhelper_app"
     APP_DB_PASSWORD: NonEmpty
     WEB_CONCURRENCY: WorkerCount = 1
+    DB_POOL_SIZE: PoolSize = 5
+    LOG_LEVEL: LogLevel = "INFO"
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
 
@@ -71,18 +91,10 @@ def load_settings(environment: Mapping[str, str], dotenv: Dotenv | None) -> Sett
         key = str(first["loc"][0])
         raise ConfigError(
             "config.value",
-            f"{_place(key, environment, dotenv)}: {key} {_complaint(key, first['type'], first['msg'])}",
+            f"{place_of(key, environment, dotenv)}: {key} {_complaint(key, first['type'], first['msg'])}",
             cause=_given(key, given),
             next=[f"mend {key}, then: stockhelper up"],
         ) from error
-
-
-def _place(key: str, environment: Mapping[str, str], dotenv: Dotenv | None) -> str:
-    if dotenv is not None and key in dotenv and dotenv[key] == environment.get(key):
-        return f"{dotenv.shown}:{dotenv.line(key)}"
-    if key in environment:
-        return "environment"
-    return dotenv.shown if dotenv is not None else ".env"
 
 
 def _complaint(key: str, kind: str, message: str) -> str:
@@ -94,7 +106,10 @@ def _complaint(key: str, kind: str, message: str) -> str:
         case "int_parsing":
             return "is not a whole number"
         case "greater_than_equal" | "less_than_equal":
-            return "is not a port number from 1 to 65535" if key.endswith("PORT") else "is not from 1 to 64"
+            least, most = Settings.model_fields[key].metadata
+            return f"is not {'a port number ' if key.endswith('PORT') else ''}from {least.ge} to {most.le}"
+        case "literal_error":
+            return f"is none of {', '.join(get_args(Settings.model_fields[key].annotation))}"
         case "ip_v4_address" | "ip_v6_address" | "ip_any_address":
             return "is not an IPv4 or IPv6 address"
         case _:

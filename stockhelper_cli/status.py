@@ -14,7 +14,7 @@ from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project, Service
-    from stockhelper_cli.engine.protocol import Container, Engine, Port
+    from stockhelper_cli.engine.protocol import Container, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ServiceStatus:
             "problem": self.problem,
             "container": container.name if container else None,
             "image": container.image if container else None,
-            "ports": [_port_text(port) for port in container.ports] if container else [],
+            "ports": [str(port) for port in container.ports] if container else [],
             "exit_code": container.exit_code if container else None,
             "started_at": _isoformat(container.started_at) if container else None,
         }
@@ -52,10 +52,6 @@ class ServiceStatus:
 
 def _isoformat(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
-
-
-def _port_text(port: Port) -> str:
-    return f"{port.host_ip}:{port.host_port}->{port.container}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +122,7 @@ def urls_of(service: Service, container: Container | None) -> list[str]:
     """Return where a browser on this machine finds the app."""
     if service.role != ROLE_APP or container is None:
         return []
-    hosts = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}
-    return [
-        f"http://{hosts.get(port.host_ip, port.host_ip)}:{port.host_port}"
-        for port in container.ports
-        if port.container.endswith("/tcp")
-    ]
+    ports = [port for port in container.ports if port.container.endswith("/tcp")]
+    # Published on all addresses, a newer engine names those of IPv6 as well: one and the same to a browser here.
+    everywhere = {port.host_port for port in ports if port.host_ip == "0.0.0.0"}
+    return [f"http://{port.address}" for port in ports if port.host_ip != "::" or port.host_port not in everywhere]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stockhelper_cli.commands.context import Invocation, Services, verb
-from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.errors import Interruption, StockhelperError
 
 if TYPE_CHECKING:
     from stockhelper_cli.logs import Line
@@ -39,11 +39,14 @@ def logs(
     width = max(len(name) for name in names or project.services) + 2
     with invocation.engine() as engine:
         if follow:
-            for line in reading.follow_logs(project, engine, names, tail=count, since=after):
-                if invocation.console.json:
-                    invocation.console.json_line(_as_json(line))
-                else:
-                    _show(invocation, line, width)
+            try:
+                for line in reading.follow_logs(project, engine, names, tail=count, since=after):
+                    if invocation.console.json:
+                        invocation.console.json_line(_as_json(line))
+                    else:
+                        _show(invocation, line, width)
+            except Interruption as interruption:  # how one stops following: nothing to tell of
+                raise typer.Exit(interruption.error.exit_code) from None
             return
         lines = reading.read_logs(project, engine, names, tail=count, since=after)
     if invocation.console.json:

@@ -51,7 +51,7 @@ def _row(service: ServiceStatus, now: datetime) -> tuple[str, ...]:
     uptime = (
         _duration((now - container.started_at).total_seconds()) if container.running and container.started_at else ""
     )
-    ports = ", ".join(f"{port.host_ip}:{port.host_port}->{port.container}" for port in container.ports)
+    ports = ", ".join(map(str, container.ports))
     health = f"{service.health}: {service.problem}" if service.problem else service.health
     return service.name, state, health, uptime, ports, container.image
 

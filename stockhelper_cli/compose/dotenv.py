@@ -79,6 +79,15 @@ def load_dotenv(
     return _Parser(path, shown, read_text(path, shown), environ or {}, earlier or {}).parse()
 
 
+def place_of(key: str, environment: Mapping[str, str], dotenv: Dotenv | None) -> str:
+    """Return where a key of the resolved environment was set: `.env:9`, or `environment` for the shell's."""
+    if dotenv is not None and key in dotenv and dotenv[key] == environment.get(key):
+        return f"{dotenv.shown}:{dotenv.line(key)}"
+    if key in environment:
+        return "environment"
+    return dotenv.shown if dotenv is not None else ".env"
+
+
 def read_text(path: Path, shown: str = "", *, code: str = "config.env") -> str:
     """Return a file's text, without a byte order mark. Raises `ConfigError` with `code` if it is not UTF-8 text."""
     shown = shown or str(path)

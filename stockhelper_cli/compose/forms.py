@@ -28,7 +28,8 @@ from stockhelper_cli.errors import ConfigError
 class Context:
     """What reading needs to know: where relative paths start, the variables, and where warnings go.
 
-    `tree` is what is read; `file` stands for whatever has no place in it of its own.
+    `tree` is what is read; `file` stands for whatever has no place in it of its own. `origin` says in words which
+    variables a line of a file takes and where they are set, "" if none.
     """
 
     directory: Path
@@ -36,6 +37,7 @@ class Context:
     tree: Map
     file: str
     warnings: list[str] = field(default_factory=list)
+    origin: Callable[[Position], str] = lambda position: ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,11 @@ class Place:
         return locate(self.context.tree, self.path) or Position(self.context.file, 1)
 
     def refuse(self, what: str) -> ConfigError:
-        """Return the error that names file, line and key."""
-        return ConfigError("config.compose", f"{self.position}: {dotted(self.path)}: {what}")
+        """Return the error that names file, line and key, and the variables that stand there."""
+        position = self.position
+        return ConfigError(
+            "config.compose", f"{position}: {dotted(self.path)}: {what}", cause=self.context.origin(position)
+        )
 
     def warn(self, what: str) -> None:
         """Note a warning that names file, line and key."""

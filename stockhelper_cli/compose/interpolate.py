@@ -22,11 +22,17 @@ _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<named>[_A-Za-z][_A-Za-z0-9]*)"
     r"|\{(?:(?P<braced>[_A-Za-z][_A-Za-z0-9]*(?::?[-+?].*)?)\}|(?P<invalid>)))"
 )
+_NAMED = re.compile(r"\$(?:\$|\{?(?P<name>[_A-Za-z][_A-Za-z0-9]*))")
 _BRACED = re.compile(r"(?P<name>[_A-Za-z][_A-Za-z0-9]*)(?P<operator>:?[-+?])(?P<word>.*)", re.DOTALL)
 
 
 class InterpolationError(ValueError):
     """A text that cannot be interpolated; the message says why in one line."""
+
+
+def variables(text: str) -> list[str]:
+    """Return the names of the variables that stand in `text`, those of a default included."""
+    return [match["name"] for match in _NAMED.finditer(text) if match["name"]]
 
 
 def interpolate(text: str, values: Mapping[str, str], unset: Callable[[str], None] = lambda name: None) -> str:

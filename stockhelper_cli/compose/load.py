@@ -15,9 +15,9 @@ from typing import Any
 
 from stockhelper_cli.compose import consistency
 from stockhelper_cli.compose.document import Document, KeyPath, Map, Position, Seq, locate, read_documents
-from stockhelper_cli.compose.dotenv import Dotenv, load_dotenv
+from stockhelper_cli.compose.dotenv import Dotenv, load_dotenv, place_of
 from stockhelper_cli.compose.forms import Context, Place, dotted
-from stockhelper_cli.compose.interpolate import InterpolationError, interpolate
+from stockhelper_cli.compose.interpolate import InterpolationError, interpolate, variables
 from stockhelper_cli.compose.keys import FILE, NETWORK, SECRET, SERVICE, VOLUME
 from stockhelper_cli.compose.model import Network, Project, Secret, Service, Volume
 from stockhelper_cli.compose.mounts import refuse_socket
@@ -77,6 +77,8 @@ class _Loading:
         self.dotenv: Dotenv | None = None
         self.env_files: tuple[Path, ...] = ()
         self.warnings: list[str] = []
+        #: The names of the variables that stand in a line of a compose file.
+        self.taken: dict[Position, list[str]] = {}
 
     # --- which files and variables count
 
@@ -145,7 +147,7 @@ class _Loading:
             tree = self.merge(tree, document, directory, path)
         if not isinstance(tree.get("services"), Map) or not tree["services"]:
             raise ConfigError("config.compose", f"{self.shown(paths[0])}:1: services: no service is defined")
-        context = Context(directory, self.environment, tree, self.shown(paths[0]), self.warnings)
+        context = self.context(directory, tree, self.shown(paths[0]))
         chosen = [*profiles] or [part.strip() for part in self.environment.get("COMPOSE_PROFILES", "").split(",")]
         return self.assemble(context, name, paths, chosen, services)
 
@@ -153,11 +155,11 @@ class _Loading:
         """Return what one more document makes of the tree."""
         file = self.shown(path)
         raw = self.interpolated(document.tree, ())
-        validate(raw, file, first=not tree)
+        validate(raw, file, tree)
         if "version" in raw:
             self.warn(f"{locate(raw, ['version'])}: version: is obsolete and ignored; remove it")
             del raw["version"]
-        long = FILE.canonical(raw, Place(Context(directory, self.environment, raw, file, self.warnings)))
+        long = FILE.canonical(raw, Place(self.context(directory, raw, file)))
         for replaced in document.replaced:
             _remove(tree, replaced)
         merged = FILE.merge(tree, long)
@@ -178,6 +180,8 @@ class _Loading:
             )
         if not isinstance(value, str):
             return value
+        if position is not None and (names := variables(value)):
+            self.taken.setdefault(position, []).extend(names)
         try:
             return interpolate(value, self.environment, lambda name: self.warn_blank(name, position))
         except InterpolationError as error:
@@ -303,6 +307,15 @@ class _Loading:
         return replace(service, spec=SERVICE.in_order(spec))
 
     # --- telling
+
+    def context(self, directory: Path, tree: Map, file: str) -> Context:
+        return Context(directory, self.environment, tree, file, self.warnings, self.origin)
+
+    def origin(self, position: Position) -> str:
+        """Say in words which variables a line takes, and where each is set: what is wrong there may be theirs."""
+        names = [name for name in dict.fromkeys(self.taken.get(position, ())) if name in self.environment]
+        said = [f"{name} from {place_of(name, self.environment, self.dotenv)}" for name in names]
+        return f"it takes {', '.join(said)}" if said else ""
 
     def shown(self, path: Path) -> str:
         """Return a file's name for messages: relative to the root where it lies in it."""

@@ -35,12 +35,12 @@ _TYPES = {
 }
 
 
-def validate(tree: Map, file: str, *, first: bool = True) -> None:
-    """Check a document of `file`: the `first` one, or one that completes it.
+def validate(tree: Map, file: str, base: Map) -> None:
+    """Check a document of `file` that completes what the documents before it have given, `base`.
 
     Raises `ConfigError` (config.compose) that names file, line and key.
     """
-    document = tree if first else _completed(tree)
+    document = _completed(tree, base)
     if fits(document, specification()):
         return
     errors = list(_validator().iter_errors(document))
@@ -131,12 +131,16 @@ def _is(value: Any, kind: str) -> bool:
     return isinstance(value, _KINDS[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
 
 
-def _completed(value: Any, path: KeyPath = ()) -> Any:
-    """Return a later document with what it may leave to the first: nulls say nothing, a condition is known there."""
-    if isinstance(value, Map):
-        given = {key: _completed(entry, (*path, key)) for key, entry in value.items() if entry is not None}
-        is_dependency = len(path) == 4 and path[2] == "depends_on"
-        return {"condition": "service_started", **given} if is_dependency else given
+def _completed(value: Any, base: Any, path: KeyPath = ()) -> Any:
+    """Return a document with what it leaves to the ones before: where they have a value, null leaves it as it is."""
+    if isinstance(value, Map) and isinstance(base, Map):
+        given = {
+            key: _completed(entry, base.get(key), (*path, key))
+            for key, entry in value.items()
+            if entry is not None or base.get(key) is None
+        }
+        known = {"condition": base["condition"]} if path[2:3] == ("depends_on",) and "condition" in base else {}
+        return {**known, **given}
     return value
 
 
@@ -170,6 +174,8 @@ def _said(error: Any) -> str:
         case "oneOf":
             kinds = [kind for inner in error.context for kind in _listed(inner.validator_value)]
             return f"must be {_alternatives(_TYPES[kind] for kind in dict.fromkeys(kinds) if kind in _TYPES)}"
+        case "type" if error.validator_value == "string" and isinstance(error.instance, (bool, int, float)):
+            return "must be text; put it in quotes"
         case "type":
             return f"must be {_alternatives(_TYPES[kind] for kind in _listed(error.validator_value))}"
         case "enum":

@@ -144,8 +144,14 @@ class EnvFiles(ListOf):
         return [entry if isinstance(entry, Map) else Map({"path": entry})]
 
     def read(self, value: Any, place: Place) -> Any:
-        """Return the entries, paths made absolute."""
-        return [{**entry, "path": place.absolute(entry["path"])} for entry in super().read(value, place)]
+        """Return the entries, paths made absolute. One that is not required may be without, as a blank variable is."""
+        files = []
+        for index, entry in enumerate(super().read(value, place)):
+            if "path" in entry:
+                files.append({**entry, "path": place.absolute(entry["path"])})
+            elif entry["required"]:
+                raise place.child(index).refuse("names no file")
+        return files
 
 
 class Servers(ListOf):

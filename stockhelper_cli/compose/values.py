@@ -109,8 +109,8 @@ def parse_external(value: object) -> bool:
 
 
 def parse_restart(text: str) -> str:
-    """Return a restart policy."""
-    if not re.fullmatch(r"no|always|unless-stopped|on-failure(:\d+)?", text):
+    """Return a restart policy; none is the engine's own, "no"."""
+    if not re.fullmatch(r"|no|always|unless-stopped|on-failure(:\d+)?", text):
         raise ValueError(f"{text!r} is none of no, always, unless-stopped, on-failure and on-failure:3")
     return text
 

@@ -52,8 +52,9 @@ class GapMeter:
                     good = client.get(f"{self._url}{HEALTH_PATH}").is_success
                 except httpx.TransportError:
                     good = False
+                finally:
+                    self._asked.set()
                 now = time.monotonic()
-                self._asked.set()
                 if good:
                     if last_good is not None:
                         self.gap = max(self.gap or 0.0, now - last_good)

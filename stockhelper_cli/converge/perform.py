@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from stockhelper_cli.compose.create import ContainerSpec, container_spec, networ
 from stockhelper_cli.converge.plan import Action, Kind
 from stockhelper_cli.converge.ready import Cancelled, probe_for, wait_ready
 from stockhelper_cli.engine.pull import Pull
-from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.errors import EngineError, StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at whether a build or a pull is still wanted.
 _POLL_SECONDS: Final = 0.1
+#: What pip and apt say to a certificate whose root they do not know.
+_UNTRUSTED: Final = re.compile("certificate.verif(y|ication).failed", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,7 @@ class Performer:
         engine, name = self.engine, action.resource
         match action.kind:
             case Kind.BUILD:
-                report = self._progress(action, cancelled)
-                _unless_cancelled(cancelled, lambda: engine.build(self.builds[name], report))
+                self._build(action, cancelled)
             case Kind.PULL:
                 report = self._progress(action, cancelled)
                 _unless_cancelled(cancelled, lambda: Pull(engine, name).run(report))
@@ -77,6 +79,19 @@ class Performer:
                 engine.remove_network(name)
             case Kind.REMOVE_VOLUME:
                 engine.remove_volume(name)
+
+    def _build(self, action: Action, cancelled: Flag) -> None:
+        report = self._progress(action, cancelled)
+        try:
+            _unless_cancelled(cancelled, lambda: self.engine.build(self.builds[action.resource], report))
+        except EngineError as error:
+            if any(_UNTRUSTED.search(line) for line in error.details):
+                error.cause = "the build does not trust a certificate: a proxy intercepts TLS, or a mirror is private"
+                error.next = (
+                    "stockhelper setup, which gives the build the private roots of this machine",
+                    "set BUILD_CA_FILE in .env to a file with the missing root, then: stockhelper setup",
+                )
+            raise
 
     def _spec(self, action: Action) -> ContainerSpec:
         service = self.project.services[action.service]

@@ -69,8 +69,7 @@ class HttpProbe:
 
         for published in container.ports:
             if published.container == self.target:
-                host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(published.host_ip, published.host_ip)
-                url = httpx.URL(scheme="http", host=host, port=published.host_port, path=HEALTH_PATH)
+                url = f"http://{published.address}{HEALTH_PATH}"
                 try:
                     # trust_env: a proxy of the environment is not on the way to our own container.
                     answer = httpx.get(url, timeout=min(PROBE_SECONDS, seconds), trust_env=False)

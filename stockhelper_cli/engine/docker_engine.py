@@ -56,6 +56,8 @@ PARALLEL_CALLS: Final = 10
 #: The last lines of a build's failing step that an error carries.
 BUILD_TAIL_LINES: Final = 20
 _CHUNK_BYTES: Final = 1 << 20
+#: The classic builder writes in red what a step writes to stderr.
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _BUILD_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : ")
 _DEFAULT_STOP_SECONDS: Final = 10
 _POLL_SECONDS: Final = 0.025
@@ -157,6 +159,11 @@ def _health(state: Mapping[str, Any]) -> Health | None:
         return None
     log = health.get("Log") or []
     return Health(health["Status"], log[-1]["Output"].strip() if log else "")
+
+
+def _since(moment: float | None) -> float | None:
+    """Return a moment as the SDK takes it, which knows none before 1970: all that is written came after it."""
+    return moment if moment is not None and moment > 0 else None
 
 
 def _ports(settings: Mapping[str, Any]) -> tuple[Port, ...]:
@@ -402,7 +409,9 @@ class DockerEngine:
     ) -> list[str]:
         """Return the log's lines."""
         with _translated(f"read the log of {container}"):
-            raw = self._client.logs(container, tail="all" if tail is None else tail, since=since, timestamps=timestamps)
+            raw = self._client.logs(
+                container, tail="all" if tail is None else tail, since=_since(since), timestamps=timestamps
+            )
         return raw.decode(errors="replace").splitlines()
 
     def exec(
@@ -427,7 +436,7 @@ class DockerEngine:
                 follow=True,
                 timestamps=True,
                 tail="all" if tail is None else tail,
-                since=since,
+                since=_since(since),
             )
         return _FollowedLog(chunks, what)
 
@@ -627,7 +636,7 @@ class DockerEngine:
                 timeout=3600,
             ):
                 self._raise_streamed("image.build", what, message, list(tail))
-                for line in str(message.get("stream", "")).splitlines():
+                for line in _COLOUR.sub("", str(message.get("stream", ""))).splitlines():
                     if line.strip():
                         if _BUILD_STEP.match(line):
                             tail.clear()  # the steps before have succeeded

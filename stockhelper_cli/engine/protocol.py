@@ -61,6 +61,19 @@ class Port:
     host_port: int
     container: str
 
+    def __str__(self) -> str:
+        return f"{_bracketed(self.host_ip)}:{self.host_port}->{self.container}"
+
+    @property
+    def address(self) -> str:
+        """Where this machine reaches it, as in a URL: `127.0.0.1:8000`, `[::1]:8000`."""
+        any_address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+        return f"{_bracketed(any_address.get(self.host_ip, self.host_ip))}:{self.host_port}"
+
+
+def _bracketed(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:

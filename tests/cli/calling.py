@@ -83,6 +83,10 @@ class Project:
         """Start the command on a terminal of its own, which ends with the block."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        # Else a key that sends a signal takes with it what was written and not yet read.
+        attributes = termios.tcgetattr(theirs)
+        attributes[3] |= termios.NOFLSH
+        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
         process = subprocess.Popen(
             ["setsid", "--ctty", *self.command, *arguments],
             cwd=self.root,

@@ -57,6 +57,23 @@ def test_up_dry_run_prints_the_plan_with_causes_and_does_nothing(world: World, s
     snapshot(answer.out)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'))",
+        "Err: Certificate verification failed: The certificate is NOT trusted.",
+    ],
+    ids=["pip", "apt"],
+)
+def test_a_build_behind_a_proxy_that_it_does_not_trust_names_setup(world: World, said: str) -> None:
+    world.engine.build_failure = [said, "returned a non-zero code: 1"]
+    answer = world.run("up")
+    assert answer.code == 1
+    assert "  why:  the build does not trust a certificate" in answer.err
+    assert "  next: stockhelper setup" in answer.err
+    assert "BUILD_CA_FILE" in answer.err
+
+
 def test_config_plan_is_the_dry_run(world: World) -> None:
     assert world.run("config", "--plan").out == world.run("up", "--dry-run").out
 

@@ -318,6 +318,7 @@ def test_logs_since_a_moment_leave_out_what_was_before(lab: Lab) -> None:
     now = datetime.now(UTC).timestamp()
     assert lab.engine.logs(name, since=now - 3600) == ["one"]
     assert lab.engine.logs(name, since=now + 3600) == []
+    assert lab.engine.logs(name, since=-1.0) == ["one"]
 
 
 def test_logs_with_time_stamps_say_when(lab: Lab) -> None:
@@ -731,7 +732,7 @@ def test_a_build_gives_a_named_labelled_image_and_says_what_it_does(lab: Lab, tm
 def test_a_build_that_fails_shows_its_last_lines_and_leaves_no_image(lab: Lab, tmp_path: Path) -> None:
     from tests.fake_engine import FakeEngine
 
-    options = lab.context(tmp_path, f"FROM {lab.image}\nRUN echo on the way && exit 7\n")
+    options = lab.context(tmp_path, f"FROM {lab.image}\nRUN echo on the way >&2 && exit 7\n")
     if isinstance(lab.engine, FakeEngine):
         lab.engine.build_failure = ["on the way", "returned a non-zero code: 7"]
     with pytest.raises(EngineError) as raised:

@@ -191,6 +191,15 @@ BROKEN = {
     "null": "services: {a: {image: x, mem_limit: }}",
     "trailing space": "services: {a: {image: x, environment: ['A =b']}}",
     "host": "services: {a: {image: x, extra_hosts: [nothing]}}",
+    "blank env_file": "services: {a: {image: x, env_file: '${BLANK:-}'}}",
+    "number for text": "services: {a: {image: x, user: 1000}}",
+}
+
+#: What completes `services: {a: {image: x}, b: {image: y}}`.
+BROKEN_LATER = {
+    "null for a new service": "services: {c: }",
+    "null for a new key": "services: {a: {ports: }}",
+    "condition": "services: {a: {depends_on: {b: {restart: true}}}}",
 }
 
 
@@ -198,10 +207,23 @@ BROKEN = {
 def test_what_compose_refuses_is_refused_with_its_line(broken: str, tmp_path: Path) -> None:
     file = tmp_path / "compose.yaml"
     file.write_text(BROKEN[broken])
+    refused([file])
+
+
+@pytest.mark.parametrize("broken", BROKEN_LATER)
+def test_what_compose_refuses_of_a_later_file_is_refused_with_its_line(broken: str, tmp_path: Path) -> None:
+    files = [tmp_path / "first.yaml", tmp_path / "compose.yaml"]
+    files[0].write_text("services: {a: {image: x}, b: {image: y}}")
+    files[1].write_text(BROKEN_LATER[broken])
+    refused(files)
+
+
+def refused(files: list[Path]) -> None:
+    """See that these files are refused, by us in one line that names the last of them."""
     with pytest.raises(ConfigError, match=r"^compose\.yaml:\d") as error:
-        load(tmp_path, files=[file], environ=SHELL)
+        load(files[0].parent, files=files, environ=SHELL)
     assert "\n" not in error.value.message
-    assert docker_compose([file], "config").returncode != 0
+    assert docker_compose(files, "config").returncode != 0
 
 
 # --- what Compose sends to the engine

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stockhelper_cli import compose, stack
 from stockhelper_cli.compose import Project
-from stockhelper_cli.engine.protocol import ExecResult
+from stockhelper_cli.engine.protocol import Container, ExecResult, Port
 from stockhelper_cli.errors import Conflict, EngineError, StockhelperError
-from stockhelper_cli.status import status
+from stockhelper_cli.status import status, urls_of
 from tests.fake_engine import FakeEngine
 
 STACK = """
@@ -94,3 +95,23 @@ def test_who_only_looks_does_not_ask_for_the_revision(project: Project, engine: 
     stack.down(project, engine, stack.DownOptions(), lambda event: None)
     assert engine.commands
     assert not [command for command in engine.commands if "alembic_version" in command]
+
+
+@pytest.mark.parametrize(
+    ("listening", "urls"),
+    [
+        (["127.0.0.1"], ["http://127.0.0.1:8000"]),
+        (["0.0.0.0"], ["http://127.0.0.1:8000"]),
+        (["0.0.0.0", "::"], ["http://127.0.0.1:8000"]),
+        (["::"], ["http://[::1]:8000"]),
+        (["::1"], ["http://[::1]:8000"]),
+        (["192.168.1.2"], ["http://192.168.1.2:8000"]),
+    ],
+    ids=str,
+)
+def test_where_the_app_answers_is_a_url_that_a_browser_here_opens(
+    project: Project, listening: Sequence[str], urls: Sequence[str]
+) -> None:
+    app = replace(project.services["other"], extensions={"x-stockhelper": {"role": "app"}})
+    ports = tuple(Port(address, 8000, "8000/tcp") for address in listening)
+    assert urls_of(app, Container("id", "app", "app", "sha256:1", "running", ports=ports)) == urls

@@ -32,6 +32,14 @@ def refusal(folder: Path, text: str, environ: Mapping[str, str] | None = None) -
     return error.value.message
 
 
+def test_a_refused_value_names_the_variable_it_comes_from_and_where_that_is_set(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# limits\nMEMORY=1q\n")
+    with pytest.raises(ConfigError) as error:
+        project(tmp_path, "services: {a: {image: '${TAG:-${NAME}}', mem_limit: '${MEMORY:-1g}'}}", {"NAME": "x"})
+    assert error.value.message.startswith("compose.yaml:1: services.a.mem_limit: '1q' is not a size")
+    assert error.value.cause == "it takes NAME from environment, MEMORY from .env:2"
+
+
 # --- the stack itself
 
 

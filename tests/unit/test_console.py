@@ -1,0 +1,60 @@
+"""What fits on a narrow terminal, and how it is cut."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console as RichConsole
+
+from stockhelper_cli.console import table
+
+HEADERS = ("SERVICE", "STATE", "PORTS", "IMAGE")
+ROWS = [
+    ("app", "running", "127.0.0.1:8000->8000/tcp", "localhost/stockhelper-app:latest"),
+    ("migrate", "exited (0)", "", "localhost/stockhelper-app:latest"),
+]
+
+
+def shown(width: int) -> list[str]:
+    console = RichConsole(file=StringIO(), width=width)
+    console.print(table(HEADERS, ROWS))
+    assert isinstance(console.file, StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            80,
+            [
+                "SERVICE  STATE       PORTS                     IMAGE",
+                "app      running     127.0.0.1:8000->8000/tcp  localhost/stockhelper-app:latest",
+                "migrate  exited (0)                            localhost/stockhelper-app:latest",
+            ],
+        ),
+        (
+            64,
+            [
+                "SERVICE  STATE       PORTS                     IMAGE",
+                "app      running     127.0.0.1:8000->8000/tcp  localhost/stockhe",
+                "                                               lper-app:latest",
+                "migrate  exited (0)                            localhost/stockhe",
+                "                                               lper-app:latest",
+            ],
+        ),
+        (
+            50,
+            [
+                "SERVICE  STATE       PORTS",
+                "app      running     127.0.0.1:8000->8000/tcp",
+                "migrate  exited (0)",
+            ],
+        ),
+        (24, ["SERVICE  STATE", "app      running", "migrate  exited (0)"]),
+        (5, ["SERVI", "CE", "app", "migra", "te"]),
+    ],
+)
+def test_a_table_folds_its_last_column_only_and_drops_what_has_no_room(width: int, lines: list[str]) -> None:
+    assert shown(width) == lines
