@@ -34,7 +34,9 @@ class Project:
         return [sys.executable, "-m", "tests.cli.process"]
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "CALLS": str(self.calls_file), **(extra or {})}
+        # How wide a screen is, its terminal says.
+        outer = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+        return {**outer, "PYTHONPATH": str(ROOT), "CALLS": str(self.calls_file), **(extra or {})}
 
     @property
     def calls(self) -> list[str]:
