@@ -3,11 +3,12 @@
 import logging
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from alembic import context
 from alembic.command import downgrade, stamp, upgrade
+from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
@@ -32,6 +33,7 @@ def configure(**how: Any) -> None:
         compare_type=True,
         compare_server_default=True,
         on_version_apply=remember_line,
+        process_revision_directives=number,
         **how,
     )
 
@@ -47,6 +49,15 @@ def remember_line(
     line = [revision.revision for revision in script.iterate_revisions(tuple(heads), "base")] if heads else []
     comment = " ".join(reversed(line))
     ctx.impl.create_table_comment(Table("alembic_version", MetaData(), comment=comment or None))
+
+
+def number(
+    ctx: MigrationContext, revision: str | Iterable[str | None] | Iterable[str], directives: list[MigrationScript]
+) -> None:
+    """Give a new revision the number after the last one's, unless its id was asked for (`--rev-id`)."""
+    head = ScriptDirectory.from_config(context.config).get_current_head() or "0000"
+    if head.isdecimal() and getattr(context.config.cmd_opts, "rev_id", None) is None:
+        directives[0].rev_id = f"{int(head) + 1:0{len(head)}}"
 
 
 def write_sql(settings: MigrationSettings) -> None:

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from stockhelper_cli import stack
-from stockhelper_cli.converge.state import observe
 from stockhelper_cli.database import backups
 from stockhelper_cli.database.backups import Backup, Manifest, Writer
 from stockhelper_cli.database.psql import Credentials, database_service
 from stockhelper_cli.database.server import Contents, Server, ServerError, Snapshot, collect, feed, identifier
 from stockhelper_cli.errors import EngineError, StockhelperError
 from stockhelper_cli.events import Emit, Warned, step
+from stockhelper_cli.status import running_container
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project, Service
@@ -38,7 +37,7 @@ _FORMER: Final = "__former_"
 #: How much of a database's name those names begin with: PostgreSQL cuts at 63 bytes.
 _NAME_BYTES: Final = 36
 #: What must be free beyond the size of what is restored: PostgreSQL writes it all to its log first.
-_HEADROOM: Final = 32 * 1024 * 1024
+HEADROOM: Final = 32 * 1024 * 1024
 #: Lines of the server's log that say why it gave up.
 _GRAVE: Final = re.compile(r"\b(PANIC|FATAL|ERROR):")
 #: What the table of contents of a dump says of its origin.
@@ -86,9 +85,8 @@ def server_of(project: Project, engine: Engine) -> tuple[Server, str]:
     """
     service = service_of_database(project)
     credentials = Credentials.of(service.environment)
-    return Server(
-        engine, stack.running_container(project, engine, service.name).id, credentials.user
-    ), credentials.database
+    container = running_container(project, engine, service.name)
+    return Server(engine, container.id, credentials.user), credentials.database
 
 
 def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: bool = False) -> Made:
@@ -142,32 +140,6 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
         with watch.time("verify"):
             backup = _verify(server, database, backup, emit)
     return Made(backup, watch.seconds)
-
-
-def before_loss(project: Project, engine: Engine, emit: Emit, *, cause: str, timeout: float) -> Made | None:
-    """Make and verify a backup before something takes the data away; the caller holds the project's lock.
-
-    A database that does not run is brought up for it. Returns None where no row could be missed. Raises
-    `StockhelperError`: whatever keeps the database from being brought up, and what `create` raises.
-    """
-    state = observe(project, engine)
-    service = service_of_database(project)
-    held = {project.volumes[key].name for key in service.volumes} & set(state.volumes)
-    if not held and not state.of_service(service.name):
-        return None
-    bring_up_database(project, engine, emit, timeout)
-    if not needed(project, engine):
-        return None
-    return create(project, engine, emit, cause=cause, verify=True)
-
-
-def bring_up_database(project: Project, engine: Engine, emit: Emit, timeout: float) -> None:
-    """Bring the database up, and nothing else, unless it runs. Raises what `up` does."""
-    service = service_of_database(project)
-    own = observe(project, engine).of_service(service.name)
-    if not (own and own[0].running):
-        options = stack.UpOptions(services=(service.name,), build=False, migrate=False, timeout=timeout)
-        stack.up(project, engine, options, emit)
 
 
 def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backup:
@@ -355,7 +327,7 @@ def _checked(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
 def _refuse_without_room(server: Server, backup: Backup) -> None:
     """Raise `StockhelperError` (disk.full) where a restored dump would leave the server hardly any room to write."""
     # Of a dump without a manifest only its own size is known, and it is compressed.
-    wanted = (backup.manifest.database_size if backup.manifest else backup.size) + _HEADROOM
+    wanted = (backup.manifest.database_size if backup.manifest else backup.size) + HEADROOM
     free = server.free_bytes()
     if free < wanted:
         raise StockhelperError(

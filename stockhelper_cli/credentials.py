@@ -12,6 +12,7 @@ from stockhelper_cli.converge.state import observe
 from stockhelper_cli.database.psql import Credentials, set_owner_password
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit
+from stockhelper_cli.status import running_container
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
@@ -47,7 +48,7 @@ def set_password(
     project = load()
     service = service_of_database(project)
     credentials = Credentials.of(service.environment)
-    container = stack.running_container(project, engine, service.name)
+    container = running_container(project, engine, service.name)
     if new is not None:
         _write(project, new)
         credentials = replace(credentials, password=new)

@@ -73,6 +73,8 @@ ERROR_CODES: Mapping[str, ExitCode] = MappingProxyType(
         "migration.failed": ExitCode.MIGRATION,
         "migration.heads": ExitCode.MIGRATION,
         "migration.unknown_revision": ExitCode.MIGRATION,
+        "migration.ahead": ExitCode.MIGRATION,
+        "migration.difference": ExitCode.MIGRATION,
         "backup.failed": ExitCode.BACKUP,
         "backup.missing": ExitCode.BACKUP,
         "backup.damaged": ExitCode.BACKUP,

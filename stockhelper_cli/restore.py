@@ -72,7 +72,7 @@ def restore(
     backup.other_database, backup.newer_major, backup.failed, restore.failed; the live database is then as it was.
     """
     watch = backing.Stopwatch()
-    backing.bring_up_database(project, engine, emit, timeout)
+    stack.bring_up_database(project, engine, emit, timeout)
     server, database = backing.server_of(project, engine)
     with backing.failing_as("restore.failed", "the restore could not begin; nothing was touched"):
         backing.clear(server, database)
@@ -207,11 +207,11 @@ def _repair_role(project: Project, engine: Engine, revisions: Sequence[str], emi
     said: list[str] = []
     with step("repair", "the application's role", emit):
         command = ["alembic", "upgrade", *revisions]
-        code = migration.run_one_off(project, engine, service, observe(project, engine), command, said.append)
-    if code:
-        emit(
-            Warned(f"the application's role was not repaired ({said[-1] if said else code}); stockhelper migrate does")
-        )
+        state = observe(project, engine)
+        ended = migration.run_one_off(project, engine, service, state, command, lambda _, line: said.append(line))
+    if ended.exit_code:
+        why = said[-1] if said else f"exit code {ended.exit_code}"
+        emit(Warned(f"the application's role was not repaired ({why}); stockhelper migrate does"))
 
 
 def _fits(engine: Engine, container: Container, revisions: Sequence[str]) -> bool:

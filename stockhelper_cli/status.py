@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from stockhelper_cli.converge.ready import PROBE_SECONDS, probe_for
-from stockhelper_cli.converge.reconcile import ROLE_APP, is_one_shot, orphans_of
-from stockhelper_cli.converge.state import ObservedState, observe
+from stockhelper_cli.converge.reconcile import ROLE_APP, is_one_shot, orphans_of, selected
+from stockhelper_cli.converge.state import ObservedState, observe, project_filter
 from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
@@ -116,6 +116,24 @@ def _missing(service: Service, container: Container, engine: Engine, *, local: b
         if error.code == "engine.lost":  # it has no answer for the other services either
             raise
         return error.message
+
+
+def running_container(project: Project, engine: Engine, service: str) -> Container:
+    """Return the container in which a service runs.
+
+    Raises `StockhelperError`: usage for a name that the project does not have, failed if it does not run.
+    """
+    selected(project, [service])
+    found = engine.containers([project_filter(project.name)])
+    own = ObservedState((0, 0), containers=tuple(found)).of_service(service)
+    if own and own[0].running:
+        return own[0]
+    raise StockhelperError(
+        "failed",
+        f"the service {service} does not run",
+        cause=f"its container is {own[0].status}" if own else "it has no container",
+        next=["stockhelper up"],
+    )
 
 
 def urls_of(service: Service, container: Container | None) -> list[str]:

@@ -40,14 +40,15 @@ LAYERS: dict[str, set[str]] = {
     "database": {*GROUND, "engine.protocol", "compose"},
     "converge": {*GROUND, "engine.protocol", "engine.pull", "compose", "database"},
     "machine": {*GROUND, "engine", "engine.protocol", "engine.pull", "compose"},
-    "migration": {*GROUND, "engine.protocol", "compose", "database", "converge"},
     "archive": {*GROUND, "engine.protocol"},
     "terminal": {*GROUND, "engine.protocol"},
     "logs": {*GROUND, "engine.protocol", "compose", "converge"},
     "status": {*GROUND, "engine.protocol", "compose", "database", "converge"},
-    "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status"},
-    "backup": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack"},
-    "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine", "stack", "backup"},
+    "backup": {*GROUND, "engine.protocol", "compose", "database", "converge", "status"},
+    "migration": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup"},
+    "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup", "migration"},
+    "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine"}
+    | {"status", "stack", "backup"},
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}

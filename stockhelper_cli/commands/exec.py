@@ -90,7 +90,7 @@ def _run(
     project: Project | None = None,
 ) -> None:
     from stockhelper_cli import terminal
-    from stockhelper_cli.stack import running_container
+    from stockhelper_cli.status import running_container
 
     project = project or invocation.project()
     tty = terminal.is_terminal() and not no_tty

@@ -32,6 +32,9 @@ def up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and why.")] = False,
     timeout: Timeout = 120.0,
     migrate: Annotated[bool, typer.Option("--migrate/--no-migrate", help="Run the migrations.")] = True,
+    no_backup: Annotated[
+        bool, typer.Option("--no-backup", help="Make no backup before the database is migrated.")
+    ] = False,
     remove_orphans: Annotated[
         bool, typer.Option("--remove-orphans", help="Remove containers of services that are no more.")
     ] = False,
@@ -48,6 +51,7 @@ def up(
         dry_run=dry_run,
         timeout=timeout,
         migrate=migrate,
+        backup=not no_backup,
         remove_orphans=remove_orphans,
     )
     with invocation.engine() as engine:
@@ -65,6 +69,8 @@ def _render(result: UpResult, show: Callable[..., None]) -> None:
         return
     if not result.plan.changes:
         show(paint(("Nothing to do: ", "bold"), "everything runs as it should."))
+    if result.backup:
+        show(paint("The data as it was before the migration is in ", (str(result.backup), "bold"), ", verified."))
     for url in result.urls:
         show(paint(("The stock assistant answers: ", "bold green"), f"{url}/api/v1"))
         show(paint("  health   ", (f"{url}/api/v1/health", "dim")))

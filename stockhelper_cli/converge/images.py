@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stockhelper_cli import labels
+from stockhelper_cli.converge.execute import execute
+from stockhelper_cli.converge.perform import Performer
 from stockhelper_cli.converge.plan import Action, Draft, Kind, Plan
 from stockhelper_cli.converge.reconcile import ROLE_MIGRATE
-from stockhelper_cli.database.revisions import heads_of_sources
+from stockhelper_cli.database.revisions import VERSIONS, heads_of_sources
 from stockhelper_cli.engine.protocol import BuildOptions
 from stockhelper_cli.engine.pull import LOCAL
 from stockhelper_cli.errors import StockhelperError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from stockhelper_cli.compose import Project, Service
     from stockhelper_cli.converge.state import ObservedState
     from stockhelper_cli.engine.protocol import Engine
+    from stockhelper_cli.events import Emit
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def build_options(project: Project, engine: Engine, services: Sequence[Service])
         )
         own = {labels.BUILD_INPUTS: inputs_digest(build, engine.context_files(build))}
         if service.image in migrating:
-            own[labels.MIGRATION_HEADS] = ",".join(heads_of_sources(build.context / "migrations" / "versions"))
+            own[labels.MIGRATION_HEADS] = ",".join(heads_of_sources(build.context / VERSIONS))
         options[service.image] = replace(build, labels={**build.labels, **own})
     return options
 
@@ -80,6 +83,33 @@ def assume_heads(state: ObservedState, builds: Mapping[str, BuildOptions]) -> Ob
         for reference, image in state.images.items()
     }
     return replace(state, images=images)
+
+
+def assume_built(
+    state: ObservedState, builds: Mapping[str, BuildOptions], references: Collection[str]
+) -> ObservedState:
+    """Return the state as it will be labelled when these images are built anew; one that is not there stays absent."""
+    images = {
+        reference: replace(image, labels={**image.labels, **builds[reference].labels})
+        if reference in references and reference in builds
+        else image
+        for reference, image in state.images.items()
+    }
+    return replace(state, images=images)
+
+
+def make_images(
+    project: Project,
+    engine: Engine,
+    state: ObservedState,
+    plan: Plan,
+    builds: Mapping[str, BuildOptions],
+    emit: Emit,
+) -> ObservedState:
+    """Carry out a plan of `plan_images`, and return the state with the images that are there then."""
+    execute(plan, Performer(project, engine, state, emit, builds=builds), emit)
+    made = {action.resource: engine.image(action.resource) for action in plan}
+    return replace(state, images={**state.images, **{name: image for name, image in made.items() if image is not None}})
 
 
 def plan_images(

@@ -15,7 +15,7 @@ from stockhelper_cli.converge.plan import Action, Kind
 from stockhelper_cli.converge.ready import Cancelled, probe_for, wait_ready
 from stockhelper_cli.engine.pull import Pull
 from stockhelper_cli.errors import EngineError, StockhelperError
-from stockhelper_cli.events import Emit, Event, Phase
+from stockhelper_cli.events import Emit, Event, Phase, Warned
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
@@ -31,7 +31,10 @@ _UNTRUSTED: Final = re.compile("certificate.verif(y|ication).failed", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class Performer:
-    """Carries out single actions of a project's plans on an engine. `timeout` is a WAIT's, in seconds."""
+    """Carries out single actions of a project's plans on an engine.
+
+    `timeout` is a WAIT's, in seconds; `prepare` is what a PREPARE does, and tells of it by the `Emit` it is given.
+    """
 
     project: Project
     engine: Engine
@@ -39,11 +42,13 @@ class Performer:
     emit: Emit
     timeout: float = 0.0
     builds: Mapping[str, BuildOptions] = field(default_factory=dict)
+    prepare: Callable[[Emit], object] | None = None
 
     def __call__(self, action: Action, cancelled: Flag) -> None:
         """Carry out one action.
 
-        Raises `StockhelperError`; when the flag is set, `Cancelled` from what may take minutes: BUILD, PULL and WAIT.
+        Raises `StockhelperError`; when the flag is set, `Cancelled` from what may take minutes: BUILD, PULL, WAIT and
+        PREPARE.
         """
         engine, name = self.engine, action.resource
         match action.kind:
@@ -69,6 +74,8 @@ class Performer:
                 engine.unpause(name)
             case Kind.WAIT:
                 self._wait(action, cancelled)
+            case Kind.PREPARE:
+                self._prepare(cancelled)
             case Kind.STOP:
                 engine.stop(name)
             case Kind.REMOVE:
@@ -118,6 +125,17 @@ class Performer:
             timeout=self.timeout,
             cancelled=cancelled,
         )
+
+    def _prepare(self, cancelled: Flag) -> None:
+        prepare = self.prepare
+        assert prepare is not None, "the plan has a migration to prepare, and nobody said how"
+
+        def tell(event: Event | Warned) -> None:
+            if cancelled.is_set():  # nobody waits any more: it ends at its next word, and takes away what is half done
+                raise Cancelled
+            self.emit(event)
+
+        _unless_cancelled(cancelled, lambda: prepare(tell))
 
     def _progress(self, action: Action, cancelled: Flag) -> Progress:
         resource = f"{action.kind.noun} {action.resource}"

@@ -9,7 +9,11 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What an action does. Each is one call to the engine, except WAIT, which asks until it is so."""
+    """What an action does.
+
+    Each is one call to the engine, except WAIT, which asks until it is so, and PREPARE, which sees to it that nothing
+    is lost by the migration that comes after it.
+    """
 
     BUILD = "build image"
     PULL = "pull image"
@@ -20,6 +24,7 @@ class Kind(StrEnum):
     START = "start container"
     UNPAUSE = "unpause container"
     WAIT = "wait for service"
+    PREPARE = "prepare migration"
     STOP = "stop container"
     REMOVE = "remove container"
     RENAME = "rename container"
@@ -110,8 +115,8 @@ class Plan:
 
     @property
     def changes(self) -> tuple[Action, ...]:
-        """The actions that change something; waiting does not."""
-        return tuple(action for action in self.actions if action.kind is not Kind.WAIT)
+        """The actions that change something; waiting does not, and neither does preparing."""
+        return tuple(action for action in self.actions if action.kind not in (Kind.WAIT, Kind.PREPARE))
 
     def __str__(self) -> str:
         """Return one line an action, with the numbers of the actions it comes after."""

@@ -188,15 +188,11 @@ def wait_ready(
 
 
 def _ended(engine: Engine, service: Service, container: Container) -> StockhelperError:
-    how = f"exit code {container.exit_code}"
-    if container.oom_killed:
-        how = f"out of memory ({how}): raise its memory limit"
-    elif container.exit_code == 137:
-        how += ": killed"
+    how = how_it_ended(container)
     if service.role == ROLE_MIGRATE:
         return StockhelperError(
             "migration.failed",
-            "the migration failed; nothing was downgraded, and what ran before still runs",
+            "the migration failed",
             cause=how,
             details=_log(engine, container),
             next=["stockhelper logs migrate", "stockhelper migrate"],
@@ -208,6 +204,14 @@ def _ended(engine: Engine, service: Service, container: Container) -> Stockhelpe
         details=_log(engine, container),
         next=[f"stockhelper logs {service.name}"],
     )
+
+
+def how_it_ended(container: Container) -> str:
+    """Return on one line how a container's process ended."""
+    how = f"exit code {container.exit_code}"
+    if container.oom_killed:
+        return f"out of memory ({how}): raise its memory limit"
+    return f"{how}: killed" if container.exit_code == 137 else how
 
 
 def _log(engine: Engine, container: Container) -> Sequence[str]:

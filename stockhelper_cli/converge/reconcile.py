@@ -4,7 +4,8 @@ The rules are Compose's (observed with 2.40.3: when a container is recreated, in
 with three differences, each for the data's and the service's sake:
 
 - A replaced container is removed only when its successor is ready, and started again if the successor never is.
-- The `migrate` service is not run again while the database is at the revision that the image brings.
+- The `migrate` service is not run again while the database is at the revision that the image brings, and where it
+  may not be, nothing is migrated before that was prepared.
 - Everything that does not depend on something else may happen at the same time.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from stockhelper_cli import labels
 from stockhelper_cli.compose.differences import differences
 from stockhelper_cli.converge.plan import Action, Condition, Draft, Kind, Plan, Rescue
+from stockhelper_cli.database.psql import database_service
 from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
@@ -341,16 +343,24 @@ class _Up:
 
     def is_done(self, service: Service, container: Container) -> bool:
         """Whether a finished `migrate` need not run again: the database is where the image's migrations lead."""
-        image = self.state.images.get(service.image)
         return (
             service.role == ROLE_MIGRATE
             and container.status == "exited"
             and container.exit_code == 0
-            and image is not None
-            and labels.MIGRATION_HEADS in image.labels
-            and self.state.revisions == frozenset(filter(None, image.labels[labels.MIGRATION_HEADS].split(",")))
+            and not self.unmigrated(service)
             and not self.replaced.intersection(d.service for d in service.depends_on)
         )
+
+    def unmigrated(self, service: Service) -> str:
+        """Return why the database may not be where the image of `migrate` leads, "" if it is seen to be there."""
+        image, recorded = self.state.images.get(service.image), self.state.recorded
+        heads = image.labels.get(labels.MIGRATION_HEADS) if image is not None else None
+        if recorded is None:
+            return "the database was not asked yet"
+        if heads is None:
+            return f"the database is at {recorded}, and the image does not say where it leads"
+        wanted = sorted(filter(None, heads.split(",")))
+        return "" if recorded.at == set(wanted) else f"{recorded} -> {', '.join(wanted) or 'base'}"
 
     def create(self, service: Service) -> None:
         name = service.container_name
@@ -464,10 +474,22 @@ class _Up:
     def start(
         self, service: Service, name: str, cause: str, needs: tuple[str, ...] = (), *, paused: bool = False
     ) -> str:
-        needs = tuple(dict.fromkeys((*needs, *self.ready(service))))
+        needs = tuple(dict.fromkeys((*needs, *self.ready(service), *self.prepare(service))))
         kind = Kind.UNPAUSE if paused else Kind.START
         self.started[service.name] = self.draft.add(Action(kind, name, cause, needs, service.name))
         return self.started[service.name]
+
+    def prepare(self, service: Service) -> tuple[str, ...]:
+        """Plan what goes before a migration: where the database may be behind and may hold something to lose."""
+        database = database_service(self.project.services)
+        if service.role != ROLE_MIGRATE or database is None or not (cause := self.unmigrated(service)):
+            return ()
+        names = {self.project.volumes[key].name for key in database.volumes}
+        if not self.state.of_service(database.name) and names <= set(self.created):
+            return ()  # it is made by this plan: there is nothing in it
+        runs = database.name not in self.started and self.holds(database, Condition.HEALTHY)
+        needs = () if runs else (self.wait(database, Condition.HEALTHY),)
+        return (self.draft.add(Action(Kind.PREPARE, service.name, cause, needs, service.name)),)
 
     # --- waiting
     def goal(self, service: Service) -> Condition:

@@ -13,6 +13,7 @@ from stockhelper_cli.errors import NotFound
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
+    from stockhelper_cli.database.revisions import Recorded
 
 
 T = TypeVar("T")
@@ -24,8 +25,8 @@ class ObservedState:
 
     `containers` are the project's by label, stopped ones and one-offs too. `networks` and `volumes` are those that
     exist under a name the project wants, whoever made them; `images` those that its services name. `strangers` hold
-    a container name that the project wants without being its own. `revisions` are the migration revisions that
-    the database is at: None where they were not or could not be asked for, empty for a database never migrated.
+    a container name that the project wants without being its own. `recorded` is what the database says of its
+    migrations, None where it was not or could not be asked.
     """
 
     api_version: tuple[int, int]
@@ -35,7 +36,7 @@ class ObservedState:
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
     strangers: Mapping[str, Container] = field(default_factory=dict)
-    revisions: frozenset[str] | None = None
+    recorded: Recorded | None = None
 
     def of_service(self, service: str) -> list[Container]:
         """Return a service's own containers (no one-offs), running ones first, then by name."""
@@ -62,7 +63,7 @@ def observe(project: Project, engine: Engine, *, revisions: bool = False) -> Obs
 
     Raises `EngineError` when the engine cannot be asked.
     """
-    from stockhelper_cli.database.revisions import read_revisions
+    from stockhelper_cli.database.revisions import read_recorded
 
     wanted_containers = {service.container_name for service in project.services.values()}
     with ThreadPoolExecutor(thread_name_prefix="observe") as pool:
@@ -75,7 +76,7 @@ def observe(project: Project, engine: Engine, *, revisions: bool = False) -> Obs
             for reference in {service.image for service in project.services.values()}
         }
         own = tuple(containers.result())
-        asked = pool.submit(read_revisions, project, engine, own) if revisions else None
+        asked = pool.submit(read_recorded, project, engine, own) if revisions else None
         unseen = wanted_containers - {container.name for container in own}
         strangers = {name: pool.submit(_or_none, engine.container, name) for name in unseen}
         return ObservedState(
@@ -86,7 +87,7 @@ def observe(project: Project, engine: Engine, *, revisions: bool = False) -> Obs
             volumes=_present(volumes),
             images=_present(images),
             strangers=_present(strangers),
-            revisions=asked.result() if asked else None,
+            recorded=asked.result() if asked else None,
         )
 
 

@@ -53,6 +53,11 @@ SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
     AND n.nspname NOT LIKE 'pg\_%' LIMIT 1
 """
+_INVALID_INDEXES: Final = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND c.relkind = 'i' ORDER BY 1
+"""
 _REVISIONS: Final = r"""
 SELECT 'SELECT ''revision'', version_num FROM public.alembic_version'
 WHERE to_regclass('public.alembic_version') IS NOT NULL \gexec
@@ -144,6 +149,13 @@ class Server:
     def holds_tables(self) -> bool:
         """Whether any of the databases has a table of a user's, with rows or without."""
         return any(self.rows(_ANY_TABLE, database=name) for name in self.databases())
+
+    def invalid_indexes(self, database: str) -> list[str]:
+        """Return the indexes that PostgreSQL keeps and does not use, as `schema.name` quoted for SQL, sorted.
+
+        A CREATE INDEX CONCURRENTLY that did not get to its end leaves one behind. Raises `ServerError`.
+        """
+        return [name for (name,) in self.rows(_INVALID_INDEXES, database=database)]
 
     def end_sessions(self, database: str) -> None:
         """End every session on a database."""
