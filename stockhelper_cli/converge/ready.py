@@ -28,6 +28,8 @@ HEALTH_PATH: Final = "/api/v1/health"
 STEADY_SECONDS: Final = 1.0
 #: How long one question may take at most (seconds).
 PROBE_SECONDS: Final = 5.0
+#: For how long (seconds) one that was restarted, and runs, is looked at for the exit code of its next end.
+_ENDING_SECONDS: Final = 1.0
 
 
 class Cancelled(Exception):
@@ -156,6 +158,7 @@ def wait_ready(
     deadline = time.monotonic() + timeout
     missing = ""
     restarts: int | None = None
+    given_up: float | None = None
     while True:
         container = engine.container(container_name)
         restarts = container.restart_count if restarts is None else restarts
@@ -173,7 +176,10 @@ def wait_ready(
                 missing = error.cause or error.message
             if not missing:
                 return
-        if container.status in ("exited", "dead", "restarting") or container.restart_count > restarts:
+        if container.restart_count > restarts and given_up is None:
+            # It runs again, and of how it ended the engine tells nothing before it does so once more.
+            given_up = time.monotonic() + _ENDING_SECONDS
+        if container.status in ("exited", "dead", "restarting") or (given_up and time.monotonic() >= given_up):
             raise _ended(engine, service, container)
         if condition is not Condition.COMPLETED and time.monotonic() >= deadline:
             raise StockhelperError(
@@ -207,7 +213,9 @@ def _ended(engine: Engine, service: Service, container: Container) -> Stockhelpe
 
 
 def how_it_ended(container: Container) -> str:
-    """Return on one line how a container's process ended."""
+    """Return on one line how a container's process ended, the last time that it did."""
+    if container.running:
+        return "it ended and was started again"
     how = f"exit code {container.exit_code}"
     if container.oom_killed:
         return f"out of memory ({how}): raise its memory limit"

@@ -74,3 +74,32 @@ def test_an_app_that_takes_the_question_and_never_answers_costs_no_more_than_the
         with pytest.raises(StockhelperError, match="did not get healthy"):
             wait(engine, service, HttpProbe("8000/tcp"), 0.3)
     assert time.monotonic() - began < 2
+
+
+def test_one_that_was_restarted_while_nobody_looked_is_told_with_the_exit_code_of_its_next_end(
+    service: Service,
+) -> None:
+    engine = running()
+
+    def asked(container: Container, seconds: float) -> str:
+        """Let it be restarted between two looks, and end once more after a third."""
+        seen = container.restart_count
+        ends = {"status": "restarting", "exit_code": 3} if seen else {}
+        engine.change("app", restart_count=seen + 1, **ends)
+        return "not yet"
+
+    with pytest.raises(StockhelperError) as failure:
+        wait(engine, service, asked, 60)
+    assert (failure.value.code, failure.value.cause) == ("service.exited", "exit code 3")
+
+
+def test_one_that_was_restarted_and_runs_on_without_getting_ready_is_not_waited_for(service: Service) -> None:
+    engine = running()
+
+    def asked(container: Container, seconds: float) -> str:
+        engine.change("app", restart_count=1)
+        return "not yet"
+
+    with pytest.raises(StockhelperError) as failure:
+        wait(engine, service, asked, 60)
+    assert (failure.value.code, failure.value.cause) == ("service.exited", "it ended and was started again")
