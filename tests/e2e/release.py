@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from stockhelper_cli.database.revisions import heads_of_sources
 from tests.sandbox import ROOT, RUN_PREFIX, Sandbox, client, sandbox
 
 #: On every image of a build, the intermediate ones too, so that all of them can be found again.
@@ -40,20 +41,32 @@ class Release:
         assert text.count(old) == 1, f"{path}: {old!r} stands there {text.count(old)} times"
         path.write_text(text.replace(old, new))
 
-    def add_migration(self, body: str) -> None:
-        """Add a migration after the last one."""
-        versions = self.project.root / "migrations" / "versions"
+    @property
+    def versions(self) -> Path:
+        """The folder of its migrations."""
+        return self.project.root / "migrations" / "versions"
+
+    @property
+    def head(self) -> str:
+        """The revision that its sources lead to."""
+        (head,) = heads_of_sources(self.versions)
+        return head
+
+    def add_migration(self, body: str, revision: str = "test", after: str | None = None) -> Path:
+        """Add a migration, after the last one unless another is named; return its file."""
         lines = [
             '"""A test."""',
             "from alembic import op",
-            'revision = "test"',
-            'down_revision = "0001"',
+            f'revision = "{revision}"',
+            f'down_revision = "{after or self.head}"',
             "def upgrade():",
             *(f"    {line}" for line in body.splitlines()),
             "def downgrade():",
             "    pass",
         ]
-        (versions / "9999_test.py").write_text("\n".join(lines) + "\n")
+        file = self.versions / f"9999_{revision}.py"
+        file.write_text("\n".join(lines) + "\n")
+        return file
 
     def bring_up(self) -> None:
         """Bring it up with an image built from the present sources, whoever built the one before."""
@@ -82,12 +95,12 @@ class Release:
 
 
 @contextmanager
-def own_release(folder: Path) -> Iterator[Release]:
+def own_release(folder: Path, **settings: str) -> Iterator[Release]:
     """Make a project with an image of its own in a folder; all of it goes at the end."""
     image = f"localhost/{RUN_PREFIX}{folder.name.lower()}:latest"
     made: Release | None = None
     try:
-        with sandbox(folder, APP_IMAGE=image) as project:
+        with sandbox(folder, APP_IMAGE=image, **settings) as project:
             made = Release(project, image)
             made.restore()
             yield made

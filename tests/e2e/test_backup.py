@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.steps import eventually, explained, healthy
 from tests.e2e.tunnel import COMMAND, tunnel
 from tests.sandbox import ROOT, Sandbox, client, sandbox
@@ -331,25 +331,11 @@ def test_the_readmes_way_to_a_new_machine_brings_every_row(kept: Sandbox, backup
 @pytest.fixture
 def small(swept: None, tmp_path: Path) -> Iterator[Sandbox]:
     """A stack whose volume is a file system of 200 MB."""
-    image, place = tmp_path / "disk", tmp_path / "mounted"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(200 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
-    try:
-        shutil.rmtree(place / "lost+found")
-        place.chmod(0o777)
-        with sandbox(tmp_path) as made:
-            (made.root / "small.yaml").write_text(
-                f"volumes: {{postgres_data: {{driver_opts: {{type: none, o: bind, device: {place}}}}}}}\n"
-            )
-            made.set("COMPOSE_FILE", "compose/compose.yaml:small.yaml")
-            made.up()
-            made.psql(SENTINELS)
-            yield made
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+    with small_disk(tmp_path, 200) as place, sandbox(tmp_path) as made:
+        keep_data_on(made, place)
+        made.up()
+        made.psql(SENTINELS)
+        yield made
 
 
 def test_on_a_full_disk_no_row_is_lost_and_it_is_named(small: Sandbox) -> None:

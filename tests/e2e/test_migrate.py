@@ -1,0 +1,268 @@
+"""Migrations of a database that holds rows: prepared, told where they fail, and never a row lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.disk import keep_data_on, small_disk
+from tests.e2e.release import Release, own_release
+from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.sandbox import Sandbox
+
+ROWS = (
+    "INSERT INTO stocks (symbol, name, exchange) SELECT g || '.SH', 'Stock ' || g, 'SH' FROM generate_series(600000,"
+    " 600499) g"
+)
+#: Number of rows, and a sum over what is in them.
+SENTINELS = "SELECT count(*), sum(hashtextextended(symbol || name || exchange || created_at, 0)) FROM stocks"
+ADD_COLUMN = 'op.execute("alter table stocks add column note text")'
+
+
+@pytest.fixture(scope="module")
+def kept(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """A stack with sources of its own, up, its database full of rows."""
+    with own_release(tmp_path_factory.mktemp("kept")) as made:
+        made.project.up()
+        made.project.psql(ROWS)
+        yield made
+
+
+@pytest.fixture
+def stage(kept: Release) -> Iterator[Release]:
+    """The same; what a test does to the schema and the sources is undone after it, and every row must be there."""
+    head, rows = kept.head, kept.project.psql(SENTINELS)
+    yield kept
+    if position(kept.project) != head:
+        assert kept.project.run("migrate", "downgrade", head, "--yes", "--no-backup").code == 0
+    kept.project.psql("ALTER TABLE stocks DROP COLUMN IF EXISTS note; DROP TABLE IF EXISTS one, two, three")
+    kept.restore()
+    assert kept.project.psql(SENTINELS) == rows
+
+
+def position(project: Sandbox) -> str:
+    return project.psql("SELECT version_num FROM alembic_version")
+
+
+def columns(project: Sandbox) -> set[str]:
+    sql = "SELECT column_name FROM information_schema.columns WHERE table_name = 'stocks'"
+    return set(project.psql(sql).splitlines())
+
+
+def backups(project: Sandbox) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = project.run("backup", "list", "--json").json["result"]["backups"]
+    return listed
+
+
+@contextmanager
+def session(project: Sandbox, sql: str) -> Iterator[subprocess.Popen[str]]:
+    """Keep a transaction of somebody else's open that has run a statement."""
+    command = ["docker", "exec", "-i", f"{project.name}-db-1", "psql", "-XqU", "stockhelper", "stockhelper"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"BEGIN; {sql};\n\\echo there\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "there\n"
+    try:
+        yield process
+    finally:
+        process.stdin.close()  # psql ends, and its transaction with it
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("command", ["up", "migrate"])
+def test_a_pending_migration_is_applied_after_a_verified_backup_of_every_row(stage: Release, command: str) -> None:
+    project, before = stage.project, len(backups(stage.project))
+    stage.add_migration(ADD_COLUMN)
+
+    result = project.run(command, "--json")
+
+    assert result.code == 0, result.out + result.err
+    assert (position(project), "note" in columns(project)) == ("test", True)
+    made = result.json["result"]["backup"]
+    newest, *others = backups(project)
+    assert (newest["file"], newest["rows"], newest["verified"] is not None) == (made, 501, True)  # Alembic has one, too
+    assert len(others) == before
+    assert eventually(lambda: healthy(project))
+    assert project.psql("SELECT count(*) FROM stocks", user="stockhelper_app") == "500"
+    # At its head there is nothing to lose.
+    again = project.run(command, "--json").json["result"]
+    assert (again["changed"] and command == "migrate", again["backup"]) == (False, None)
+
+
+@pytest.mark.parametrize("command", ["up", "migrate"])
+def test_no_backup_is_made_where_none_is_wanted(stage: Release, command: str) -> None:
+    before = backups(stage.project)
+    stage.add_migration(ADD_COLUMN)
+    result = stage.project.run(command, "--no-backup", "--json")
+    assert result.code == 0, result.out + result.err
+    assert (result.json["result"]["backup"], position(stage.project)) == (None, "test")
+    assert backups(stage.project) == before
+
+
+def test_of_three_the_third_fails_and_the_way_back_is_printed_and_works(stage: Release) -> None:
+    project, head = stage.project, stage.head
+    served = runs(project, "app")
+    stage.add_migration('op.execute("create table one (id int)")', "first")
+    stage.add_migration('op.execute("create table two (id int)")', "second", after="first")
+    stage.add_migration('op.execute("create table three (id int)")\nop.execute("select 1/0")', "third", after="second")
+
+    result = project.run("migrate")
+
+    explained(result, 6, "division by zero", "the database is at second, nothing was downgraded", "running: app, db")
+    assert project.psql("SELECT to_regclass('one') IS NOT NULL, to_regclass('three') IS NULL") == "t|t"
+    assert (runs(project, "app"), healthy(project)) == (served, True)
+    (restore,) = re.findall(r"next: stockhelper (restore .*)", result.err)
+    assert project.run(*shlex.split(restore), "--yes", "--no-backup").code == 0
+    assert (position(project), project.psql("SELECT to_regclass('one') IS NULL")) == (head, "t")
+    assert eventually(lambda: healthy(project))
+
+
+def test_an_index_that_was_left_invalid_is_named(stage: Release) -> None:
+    stage.add_migration(
+        "with op.get_context().autocommit_block():\n"
+        '    op.create_index("ix_twice", "stocks", ["exchange"], unique=True, postgresql_concurrently=True)'
+    )
+    result = stage.project.run("up")
+    explained(result, 6, "could not create unique index", "public.ix_twice is INVALID", "next: stockhelper restore ")
+    stage.project.psql("DROP INDEX ix_twice")
+
+
+def test_eight_containers_at_once_with_an_index_made_concurrently_one_applies_and_all_exit_0(stage: Release) -> None:
+    project = stage.project
+    stage.add_migration(
+        "with op.get_context().autocommit_block():\n"
+        '    op.create_index("ix_name", "stocks", ["name"], postgresql_concurrently=True)'
+    )
+    assert project.run("build").code == 0
+
+    def migrate(_: int) -> subprocess.CompletedProcess[str]:
+        return project.compose("run", "--rm", "-T", "--no-deps", "migrate", check=False)
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(migrate, range(8)))
+
+    assert [each.returncode for each in done] == [0] * 8, [each.stdout + each.stderr for each in done]
+    assert sum("Running upgrade" in each.stdout for each in done) == 1
+    assert project.psql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_name'::regclass") == "t"
+    assert position(project) == "test"
+    project.psql("DROP INDEX ix_name")
+
+
+def test_a_table_that_somebody_holds_is_waited_for_while_the_app_answers(stage: Release) -> None:
+    project = stage.project
+    stage.add_migration(ADD_COLUMN)
+    assert project.run("build").code == 0
+    with session(project, "LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
+        under_way = project.start("migrate", "--no-backup")
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'alter table stocks%'"
+        eventually(lambda: project.psql(waiting))
+        assert healthy(project)
+        assert holder.poll() is None
+    out, err = under_way.communicate(timeout=60)
+    assert under_way.returncode == 0, out + err
+    assert position(project) == "test"
+
+
+def test_going_back_asks_and_makes_a_backup_first(stage: Release) -> None:
+    project, head = stage.project, stage.head
+    migration = stage.add_migration(ADD_COLUMN)
+    migration.write_text(migration.read_text().replace("    pass", '    op.drop_column("stocks", "note")'))
+    assert project.run("migrate", "--no-backup").code == 0
+
+    explained(project.run("migrate", "downgrade", "-1"), 9, project.name)
+    assert position(project) == "test"
+    result = project.run("migrate", "downgrade", "-1", "--yes", "--json")
+    assert result.code == 0, result.out + result.err
+    assert (position(project), "note" in columns(project)) == (head, False)
+    newest = backups(project)[0]
+    assert (result.json["result"]["backup"], newest["revisions"]) == (newest["file"], ["test"])
+    assert newest["verified"]
+
+
+def test_sql_is_printed_and_not_run(stage: Release) -> None:
+    before = backups(stage.project)
+    stage.add_migration(ADD_COLUMN)
+    result = stage.project.run("migrate", "--sql")
+    assert result.code == 0, result.err
+    assert "alter table stocks add column note text" in result.out
+    assert "CREATE TABLE stocks" not in result.out  # from where the database is
+    assert ("note" in columns(stage.project), backups(stage.project)) == (False, before)
+
+
+def test_a_changed_model_is_told_by_check_written_by_new_and_applied(stage: Release) -> None:
+    project = stage.project
+    stage.edit(
+        stage.app / "models.py",
+        "    listing_date: Mapped[",
+        "    note: Mapped[str | None] = mapped_column(Text)\n    listing_date: Mapped[",
+    )
+    explained(project.run("migrate", "check"), 6, "the models and the database differ", "Detected added column")
+    owner = 12345
+    for path in (stage.versions, *stage.versions.iterdir()):
+        os.chown(path, owner, owner)
+
+    made = project.run("migrate", "new", "-m", "Add notes: what was thought", "--json")
+    assert made.code == 0, made.out + made.err
+    written = Path(made.json["result"]["file"])
+    assert (written.parent, written.stat().st_uid) == (stage.versions, owner)
+    assert made.json["result"]["changes"]
+    assert "sa.Column('note', sa.Text(), nullable=True)" in written.read_text()
+
+    applied = project.run("migrate", "--no-backup", "--json")
+    assert applied.json["result"]["after"] == [made.json["result"]["revision"]]
+    assert project.run("migrate", "check").code == 0
+
+
+def test_two_heads_are_refused_and_nothing_is_applied(stage: Release) -> None:
+    head = stage.head
+    stage.add_migration(ADD_COLUMN, "left")
+    stage.add_migration("pass", "right", after=head)
+    for command in ("up", "migrate"):
+        explained(stage.project.run(command), 6, "2 heads: left, right")
+    assert position(stage.project) == head
+
+
+def test_a_database_ahead_of_the_code_is_told_apart_from_one_at_an_unknown_revision(stage: Release) -> None:
+    project, head = stage.project, stage.head
+    migration = stage.add_migration(ADD_COLUMN)
+    assert project.run("migrate", "--no-backup").code == 0
+    text = migration.read_text()
+    migration.unlink()
+    served = runs(project, "app")
+    for command in ("up", "migrate"):
+        explained(project.run(command), 6, f"ahead of the code: it is at test, and the code leads to {head}")
+    project.psql("UPDATE alembic_version SET version_num = 'beef'; COMMENT ON TABLE alembic_version IS NULL")
+    explained(project.run("migrate"), 6, "at revision beef, which this code does not have")
+    assert (runs(project, "app"), healthy(project)) == (served, True)
+    project.psql("UPDATE alembic_version SET version_num = 'test'")
+    migration.write_text(text)
+
+
+def test_without_room_nothing_is_begun(swept: None, tmp_path: Path) -> None:
+    with small_disk(tmp_path, 150) as place, own_release(tmp_path / "release") as made:
+        keep_data_on(made.project, place)
+        made.project.up()
+        made.project.psql(ROWS)
+        made.add_migration(ADD_COLUMN)
+        used = place / "used"
+        used.write_bytes(b"\0" * (80 << 20))
+        before = position(made.project)
+        explained(made.project.run("migrate"), 4, "there is no room to migrate", "MB are free", "docker system df")
+        assert position(made.project) == before
+        used.unlink()
+        assert made.project.run("migrate", "--json").json["result"]["backup"]
+        assert made.project.psql("SELECT count(*) FROM stocks") == "500"
