@@ -310,19 +310,26 @@ def test_config_is_what_compose_takes_it_for_and_hides_secrets(life: Sandbox) ->
     assert secret not in life.run("config").out + life.run("config", "--json").out
 
 
-def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("resta", ["restart"]), ("restart w", ["watcher"]), ("-f compose/compose.yaml logs ", ["app", "db", "migrate"])],
+)
+def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path, words: str, found: list[str]) -> None:
     command = tmp_path / "stockhelper"
     command.write_text(f'#!/bin/sh\nexec {" ".join(life.command())} "$@"\n')
     command.chmod(0o755)
-    script = """
+    *before, last = f"stockhelper {words}".split(" ")
+    script = f"""
         eval "$(stockhelper completion bash)"
-        COMP_WORDS=(stockhelper resta) COMP_CWORD=1
+        COMP_WORDS=({" ".join(before)} "{last}") COMP_CWORD={len(before)}
         $(complete -p stockhelper | sed 's/.*-F \\([^ ]*\\).*/\\1/') stockhelper
-        echo "${COMPREPLY[@]}"
+        echo "${{COMPREPLY[@]}}"
     """
     environment = {**life.environment({}), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.split() == ["restart"]
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=life.root, capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split() == found
 
 
 def test_in_development_an_edited_file_is_live_and_up_goes_back_with_its_cause(project: Sandbox) -> None:
