@@ -59,8 +59,11 @@ class Invocation:
             next=["stockhelper -C PATH-TO-THE-PROJECT " + self.command],
         )
 
-    def project(self, *, overrides: Sequence[Path] = ()) -> Project:
-        """Load the project and check its settings. `overrides` are further compose files, relative to the root.
+    def project(self, services: Sequence[str] = (), *, overrides: Sequence[Path] = ()) -> Project:
+        """Load the project and check its settings.
+
+        `services` are those that the user named: their profiles are active. `overrides` are further compose files,
+        relative to the root.
 
         Raises `ConfigError`.
         """
@@ -86,6 +89,7 @@ class Invocation:
                 files=files,
                 env_files=[self.directory / self.env_file] if self.env_file else (),
                 project_name=self.project_name,
+                enable=services,
                 environ=self.environ,
                 check=load_settings,
             )

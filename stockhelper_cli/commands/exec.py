@@ -94,7 +94,7 @@ def _run(
     from stockhelper_cli import terminal
     from stockhelper_cli.stack import running_container
 
-    project = project or invocation.project()
+    project = project or invocation.project([service])
     tty = terminal.is_terminal() and not no_tty
     with invocation.engine() as engine:
         container = running_container(project, engine, service)

@@ -75,7 +75,7 @@ def _endpoints_differ(project: Project, service: Service, container: Container) 
 
 
 def _changed_variables(wanted: Collection[str], present: Collection[str], image: Collection[str] | None) -> list[str]:
-    """Return the names of variables that have another value, and of those that neither we nor the image set any more."""
+    """Return the names of variables with another value, and of those that neither we nor the image set any more."""
     names = {entry.partition("=")[0] for entry in {*wanted} - {*present}}
     if image is not None:
         gone = {entry.partition("=")[0] for entry in present} - {entry.partition("=")[0] for entry in wanted}

@@ -548,6 +548,22 @@ def orphans_of(project: Project, state: ObservedState) -> list[Container]:
     ]
 
 
+def volumes_as_they_are(project: Project, state: ObservedState) -> list[str]:
+    """Return a line for each volume that is used though it is not what the compose files define: it holds the data."""
+    said = []
+    for volume in project.volumes.values():
+        there = state.volumes.get(volume.name)
+        if there is None or volume.external:
+            continue
+        if not _is_own(project, volume, there):
+            maker = there.labels.get(labels.PROJECT)
+            by = f"for project {maker}" if maker else "by no compose project"
+            said.append(f"the volume {volume.name} was made {by}, and is used as it is; `external: true` declares that")
+        elif there.labels.get(labels.CONFIG_HASH, volume.hash) != volume.hash:
+            said.append(f"the definition of volume {volume.key} changed; {volume.name} stays as it is, with its data")
+    return said
+
+
 @dataclass(frozen=True, slots=True)
 class DownRules:
     """What may vary in taking a project down: whether its volumes and its orphans go too."""

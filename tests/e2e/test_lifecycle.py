@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from stockhelper_cli.labels import PROJECT
 from tests.e2e.steps import eventually, explained, healthy, runs
 from tests.sandbox import Result, Sandbox, client, free_port, interrupt, names_of, sandbox
 
@@ -143,6 +144,38 @@ def test_a_replaced_container_keeps_its_volumes_and_its_names_and_the_rest_is_no
     for name in ("lookout", "watcher", "db"):
         assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
     assert runs(life, "db", "app") == before
+
+
+def test_a_service_with_a_profile_is_there_for_who_names_it(life: Sandbox) -> None:
+    extra(life, "image: ${PYTHON_IMAGE}", "image: ${PYTHON_IMAGE}\n    profiles: [tools]")
+    assert life.up().plan == []
+    life.run("stop", "watcher")
+    life.up("watcher")
+    assert life.run("exec", "watcher", "echo", "here").out == "here\n"
+    assert life.run("logs", "watcher").code == 0
+    assert life.run("restart", "watcher").code == 0
+    explained(life.run("up", "nobody"), 2, "no such service: nobody")
+
+
+def test_a_volume_with_another_definition_stays_and_is_told(life: Sandbox) -> None:
+    (life.root / "extra.yaml").write_text(EXTRA + "volumes: {postgres_data: {labels: {a: b}}}\n")
+    result = life.up()
+    assert result.plan == []
+    (warning,) = result.json["warnings"]
+    assert warning.startswith("the definition of volume postgres_data changed")
+
+
+def test_a_volume_that_others_made_is_used_and_told(life: Sandbox) -> None:
+    volume = client().volumes.create(f"{life.name}_more", labels={PROJECT: life.name + "-other"})
+    try:
+        (life.root / "extra.yaml").write_text(EXTRA.replace("/kept", "/kept, more:/more") + "volumes: {more: }\n")
+        (warning,) = life.up().json["warnings"]
+        assert f"was made for project {life.name}-other" in warning
+    finally:
+        life.run("stop", "watcher")
+        (life.root / "extra.yaml").write_text(EXTRA)
+        life.up()
+        volume.remove()
 
 
 def test_who_depends_on_a_replaced_service_with_restart_follows_it(life: Sandbox) -> None:
