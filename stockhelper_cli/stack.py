@@ -35,6 +35,7 @@ from stockhelper_cli.converge.reconcile import (
     reconcile_start,
     reconcile_stop,
     selected,
+    volumes_as_they_are,
 )
 from stockhelper_cli.converge.state import ObservedState, observe
 from stockhelper_cli.converge.volume import discard, holds_nothing, refuse_unfit_volume
@@ -119,7 +120,7 @@ def _up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpR
     services = brought_up(project, state, options.services)
     builds = build_options(project, engine, services)
     images, warnings = plan_images(services, state, builds, ImageRules(build=options.build))
-    for warning in warnings:
+    for warning in (*warnings, *volumes_as_they_are(project, state)):
         emit(Warned(warning))
     state = assume_heads(state, builds)
     rebuilt = [action.resource for action in images]

@@ -26,7 +26,7 @@ def build(
     pull: Annotated[bool, typer.Option("--pull", help="Take the newest base image from the registry.")] = False,
 ) -> None:
     """Build the images of the stack; `up` does so by itself where sources changed."""
-    project = invocation.project()
+    project = invocation.project(services or ())
 
     from stockhelper_cli import stack
 

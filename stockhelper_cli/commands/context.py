@@ -59,8 +59,11 @@ class Invocation:
             next=["stockhelper -C PATH-TO-THE-PROJECT " + self.command],
         )
 
-    def project(self, *, overrides: Sequence[Path] = ()) -> Project:
-        """Load the project and check its settings. `overrides` are further compose files, relative to the root.
+    def project(self, services: Sequence[str] = (), *, overrides: Sequence[Path] = ()) -> Project:
+        """Load the project and check its settings.
+
+        `services` are those that the user named: their profiles are active. `overrides` are further compose files,
+        relative to the root.
 
         Raises `ConfigError`.
         """
@@ -86,6 +89,7 @@ class Invocation:
                 files=files,
                 env_files=[self.directory / self.env_file] if self.env_file else (),
                 project_name=self.project_name,
+                enable=services,
                 environ=self.environ,
                 check=load_settings,
             )
@@ -160,7 +164,21 @@ Json = Annotated[bool, typer.Option("--json", callback=_set_json, help="Print on
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_set_quiet, help="No progress, no messages.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", callback=_set_yes, help="Answer every question with yes.")]
 
-Services = Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", show_default=False)]
+
+def service_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the services whose names begin so, for a shell that completes; none where the project cannot be read."""
+    given = context.find_root().params
+    invocation = Invocation(directory=given.get("directory") or Path.cwd(), files=tuple(given.get("file") or ()))
+    try:
+        return [name for name in invocation.project().services if name.startswith(incomplete)]
+    except StockhelperError:
+        return []
+
+
+Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=service_names)]
+Services = Annotated[
+    list[str] | None, typer.Argument(metavar="[SERVICE]...", show_default=False, autocompletion=service_names)
+]
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long waiting for health may take.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from stockhelper_cli.commands.context import Invocation, verb
+from stockhelper_cli.commands.context import Invocation, Service, service_names, verb
 from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ User = Annotated[str, typer.Option("--user", "-u", metavar="USER", help="Run as 
 
 def execute(
     invocation: Invocation,
-    service: Annotated[str, typer.Argument(metavar="SERVICE")],
+    service: Service,
     command: Command,
     no_tty: NoTty = False,
     user: User = "",
@@ -47,7 +47,9 @@ def execute(
 
 def shell(
     invocation: Invocation,
-    service: Annotated[str, typer.Argument(metavar="[SERVICE]", show_default=False)] = "app",
+    service: Annotated[
+        str, typer.Argument(metavar="[SERVICE]", show_default=False, autocompletion=service_names)
+    ] = "app",
     no_tty: NoTty = False,
     user: User = "",
 ) -> None:
@@ -92,7 +94,7 @@ def _run(
     from stockhelper_cli import terminal
     from stockhelper_cli.status import running_container
 
-    project = project or invocation.project()
+    project = project or invocation.project([service])
     tty = terminal.is_terminal() and not no_tty
     with invocation.engine() as engine:
         container = running_container(project, engine, service)

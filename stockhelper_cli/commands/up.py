@@ -41,7 +41,7 @@ def up(
 ) -> None:
     """Bring the stack up and wait until it is healthy."""
     checked_timeout(timeout)
-    project = invocation.project(overrides=[Path("compose/compose.dev.yaml")] if dev else [])
+    project = invocation.project(services or (), overrides=[Path("compose/compose.dev.yaml")] if dev else [])
 
     from stockhelper_cli import stack
 

@@ -42,17 +42,18 @@ def load(
     env_files: Sequence[Path] = (),
     project_name: str | None = None,
     profiles: Sequence[str] = (),
-    services: Sequence[str] = (),
+    enable: Sequence[str] = (),
     environ: Mapping[str, str],
     check: Callable[[Mapping[str, str], Dotenv | None], object] = lambda variables, dotenv: None,
 ) -> Project:
     """Return the project whose root is `directory`: the folder of `.env`, where `docker compose` would be run.
 
     `files`, `env_files`, `project_name` and `profiles` are Compose's options -f, --env-file, -p and --profile;
-    relative paths start at `directory`. `services` enables and selects services and what they depend on; none means
-    all. `environ` is the shell's environment; it beats env files, and COMPOSE_FILE, COMPOSE_PATH_SEPARATOR,
-    COMPOSE_PROJECT_NAME, COMPOSE_PROFILES and COMPOSE_ENV_FILES count as with Compose. `check` is called with the
-    variables and the env file before any compose file is read, so that a bad value is told by its own name and not by
+    relative paths start at `directory`. The profiles of the services that `enable` names are active too: who names a
+    service wants it. `environ` is the shell's environment; it beats env files, and COMPOSE_FILE,
+    COMPOSE_PATH_SEPARATOR, COMPOSE_PROJECT_NAME, COMPOSE_PROFILES and COMPOSE_ENV_FILES count as with Compose. `check`
+    is called with the variables and the env file before any compose file is read, so that a bad value is told by its
+    own name and not by
     that of the key it was put into.
 
     Raises `ConfigError` in one line that names file, line and key.
@@ -64,7 +65,7 @@ def load(
     if not loading.env_files:
         loading.read_default_env_file(paths[0].parent)
     check(loading.environment, loading.dotenv)
-    return loading.load(paths, project_name, profiles, services)
+    return loading.load(paths, project_name, profiles, enable)
 
 
 class _Loading:
@@ -134,7 +135,7 @@ class _Loading:
     # --- from the files to one tree
 
     def load(
-        self, paths: tuple[Path, ...], project_name: str | None, profiles: Sequence[str], services: Sequence[str]
+        self, paths: tuple[Path, ...], project_name: str | None, profiles: Sequence[str], enable: Sequence[str]
     ) -> Project:
         directory = paths[0].parent
         documents = [(path, document) for path in paths for document in read_documents(path, self.shown(path))]
@@ -149,7 +150,7 @@ class _Loading:
             raise ConfigError("config.compose", f"{self.shown(paths[0])}:1: services: no service is defined")
         context = self.context(directory, tree, self.shown(paths[0]))
         chosen = [*profiles] or [part.strip() for part in self.environment.get("COMPOSE_PROFILES", "").split(",")]
-        return self.assemble(context, name, paths, chosen, services)
+        return self.assemble(context, name, paths, chosen, enable)
 
     def merge(self, tree: Map, document: Document, directory: Path, path: Path) -> Map:
         """Return what one more document makes of the tree."""
@@ -216,7 +217,7 @@ class _Loading:
     # --- from the tree to the project
 
     def assemble(
-        self, context: Context, name: str, paths: tuple[Path, ...], profiles: Sequence[str], selected: Sequence[str]
+        self, context: Context, name: str, paths: tuple[Path, ...], profiles: Sequence[str], enable: Sequence[str]
     ) -> Project:
         tree, top = context.tree, Place(context)
         extensions = {key: _plain(value) for key, value in tree.items() if key.startswith("x-")}
@@ -239,19 +240,15 @@ class _Loading:
         }
         if any("default" in service.spec.get("networks", {}) for service in everything.values()):
             resources["networks"].setdefault("default", {"name": f"{name}_default", "ipam": {}})
-        for wanted in selected:
-            if wanted not in everything:
-                raise ConfigError(
-                    "config.value", f"no such service: {wanted}", cause=f"there are {', '.join(everything)}"
-                )
-            profiles = [*profiles, *everything[wanted].profiles]
+        for wanted in enable:
+            if wanted in everything:
+                profiles = [*profiles, *everything[wanted].profiles]
         enabled = {key: service for key, service in everything.items() if _is_enabled(service, profiles)}
         consistency.check(enabled, everything, resources, top)
         enabled = {
             key: self.with_env_files(service, top.child("services").child(key)) for key, service in enabled.items()
         }
         used = _used(enabled)
-        kept = _select(enabled, selected)
         return Project(
             name=name,
             root=self.root,
@@ -259,8 +256,8 @@ class _Loading:
             files=paths,
             environment=self.environment,
             dotenv=self.dotenv,
-            services=kept,
-            disabled=tuple(key for key in everything if key not in kept),
+            services=enabled,
+            disabled=tuple(key for key in everything if key not in enabled),
             networks={
                 key: Network(key, spec) for key, spec in resources["networks"].items() if key in used["networks"]
             },
@@ -368,29 +365,6 @@ def _used(services: Mapping[str, Service]) -> dict[str, set[str]]:
         "volumes": {key for service in services.values() for key in service.volumes},
         "secrets": {key for service in services.values() for key in service.secrets},
     }
-
-
-def _select(services: dict[str, Service], selected: Sequence[str]) -> dict[str, Service]:
-    """Return the selected services and what they depend on; none selected means all."""
-    if not selected:
-        return services
-    kept: set[str] = set()
-    waiting = list(selected)
-    while waiting:
-        name = waiting.pop()
-        if name in services and name not in kept:
-            kept.add(name)
-            waiting.extend(dependency.service for dependency in services[name].depends_on)
-    return {name: _among(service, kept) for name, service in services.items() if name in kept}
-
-
-def _among(service: Service, kept: set[str]) -> Service:
-    """Return the service without dependencies that are not there."""
-    if all(dependency.service in kept for dependency in service.depends_on):
-        return service
-    depends_on = {name: entry for name, entry in service.spec["depends_on"].items() if name in kept}
-    spec = {key: value for key, value in service.spec.items() if key != "depends_on"}
-    return replace(service, spec=SERVICE.in_order({**spec, "depends_on": depends_on}) if depends_on else spec)
 
 
 def _resolve_device(volume: dict[str, Any], place: Place) -> None:

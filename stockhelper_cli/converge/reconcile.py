@@ -286,10 +286,11 @@ class _Up:
     def why_replace(self, service: Service, container: Container) -> str:
         """Return why a container cannot stay, "" if it can."""
         # A container that a newer Compose made carries that one's hash of the same definition.
-        if container.labels.get(labels.CONFIG_HASH) not in (service.hash, service.config_hash("5.0")):
-            keys = differences(self.project, service, container, self.state.api_version)
-            return "configuration changed" + (f": {', '.join(keys)}" if keys else "")
         image = self.state.images.get(service.image)
+        if container.labels.get(labels.CONFIG_HASH) not in (service.hash, service.config_hash("5.0")):
+            variables = None if image is None else image.environment
+            keys = differences(self.project, service, container, self.state.api_version, variables)
+            return "configuration changed" + (f": {', '.join(keys)}" if keys else "")
         if service.image in self.rules.rebuilt:
             return "image is built anew"
         if image is not None and container.labels.get(labels.IMAGE) != image.id:
@@ -567,6 +568,22 @@ def orphans_of(project: Project, state: ObservedState) -> list[Container]:
         for container in state.containers
         if container.labels.get(labels.SERVICE) not in known and container.labels.get(labels.ONEOFF) != "True"
     ]
+
+
+def volumes_as_they_are(project: Project, state: ObservedState) -> list[str]:
+    """Return a line for each volume that is used though it is not what the compose files define: it holds the data."""
+    said = []
+    for volume in project.volumes.values():
+        there = state.volumes.get(volume.name)
+        if there is None or volume.external:
+            continue
+        if not _is_own(project, volume, there):
+            maker = there.labels.get(labels.PROJECT)
+            by = f"for project {maker}" if maker else "by no compose project"
+            said.append(f"the volume {volume.name} was made {by}, and is used as it is; `external: true` declares that")
+        elif there.labels.get(labels.CONFIG_HASH, volume.hash) != volume.hash:
+            said.append(f"the definition of volume {volume.key} changed; {volume.name} stays as it is, with its data")
+    return said
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from stockhelper_cli.labels import PROJECT
 from tests.e2e.steps import eventually, explained, healthy, runs
 from tests.sandbox import Result, Sandbox, client, free_port, interrupt, names_of, sandbox
 
@@ -117,11 +118,13 @@ def test_down_with_volumes_by_compose_leaves_nothing(project: Sandbox) -> None:
         ('LEVEL: "1"', 'LEVEL: "2"', "environment (LEVEL)"),
         ("init: true", "init: true\n    healthcheck: {test: [CMD, 'true']}", "healthcheck"),
         ("init: true", "init: true\n    ports: ['127.0.0.1:0:80']", "ports"),
-        ("aliases: [lookout]", "aliases: [lookout, other]", "configuration changed"),
+        ("aliases: [lookout]", "aliases: [lookout, other]", "networks"),
+        ("aliases: [lookout]", "", "networks"),
+        ('{LEVEL: "1"}', '{OTHER: "1"}', "environment (LEVEL, OTHER)"),
         ("/kept", "/kept, more:/more", "volumes"),
         ("user: nobody", "user: '65534'", "user"),
     ],
-    ids=["environment", "health-check", "port", "alias", "volume", "user"],
+    ids=["environment", "health-check", "port", "alias", "no-alias", "variables", "volume", "user"],
 )
 def test_only_what_changed_would_be_replaced(life: Sandbox, old: str, new: str, cause: str) -> None:
     text = EXTRA + ("volumes: {more: {}}\n" if "more:" in new else "")
@@ -141,6 +144,38 @@ def test_a_replaced_container_keeps_its_volumes_and_its_names_and_the_rest_is_no
     for name in ("lookout", "watcher", "db"):
         assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
     assert runs(life, "db", "app") == before
+
+
+def test_a_service_with_a_profile_is_there_for_who_names_it(life: Sandbox) -> None:
+    extra(life, "image: ${PYTHON_IMAGE}", "image: ${PYTHON_IMAGE}\n    profiles: [tools]")
+    assert life.up().plan == []
+    life.run("stop", "watcher")
+    life.up("watcher")
+    assert life.run("exec", "watcher", "echo", "here").out == "here\n"
+    assert life.run("logs", "watcher").code == 0
+    assert life.run("restart", "watcher").code == 0
+    explained(life.run("up", "nobody"), 2, "no such service: nobody")
+
+
+def test_a_volume_with_another_definition_stays_and_is_told(life: Sandbox) -> None:
+    (life.root / "extra.yaml").write_text(EXTRA + "volumes: {postgres_data: {labels: {a: b}}}\n")
+    result = life.up()
+    assert result.plan == []
+    (warning,) = result.json["warnings"]
+    assert warning.startswith("the definition of volume postgres_data changed")
+
+
+def test_a_volume_that_others_made_is_used_and_told(life: Sandbox) -> None:
+    volume = client().volumes.create(f"{life.name}_more", labels={PROJECT: life.name + "-other"})
+    try:
+        (life.root / "extra.yaml").write_text(EXTRA.replace("/kept", "/kept, more:/more") + "volumes: {more: }\n")
+        (warning,) = life.up().json["warnings"]
+        assert f"was made for project {life.name}-other" in warning
+    finally:
+        life.run("stop", "watcher")
+        (life.root / "extra.yaml").write_text(EXTRA)
+        life.up()
+        volume.remove()
 
 
 def test_who_depends_on_a_replaced_service_with_restart_follows_it(life: Sandbox) -> None:
@@ -310,19 +345,26 @@ def test_config_is_what_compose_takes_it_for_and_hides_secrets(life: Sandbox) ->
     assert secret not in life.run("config").out + life.run("config", "--json").out
 
 
-def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("resta", ["restart"]), ("restart w", ["watcher"]), ("-f compose/compose.yaml logs ", ["app", "db", "migrate"])],
+)
+def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path, words: str, found: list[str]) -> None:
     command = tmp_path / "stockhelper"
     command.write_text(f'#!/bin/sh\nexec {" ".join(life.command())} "$@"\n')
     command.chmod(0o755)
-    script = """
+    *before, last = f"stockhelper {words}".split(" ")
+    script = f"""
         eval "$(stockhelper completion bash)"
-        COMP_WORDS=(stockhelper resta) COMP_CWORD=1
+        COMP_WORDS=({" ".join(before)} "{last}") COMP_CWORD={len(before)}
         $(complete -p stockhelper | sed 's/.*-F \\([^ ]*\\).*/\\1/') stockhelper
-        echo "${COMPREPLY[@]}"
+        echo "${{COMPREPLY[@]}}"
     """
     environment = {**life.environment({}), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.split() == ["restart"]
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=life.root, capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split() == found
 
 
 def test_in_development_an_edited_file_is_live_and_up_goes_back_with_its_cause(project: Sandbox) -> None:
@@ -336,8 +378,10 @@ def test_in_development_an_edited_file_is_live_and_up_goes_back_with_its_cause(p
     eventually(lambda: healthy(project) and project.get("/api/v1/health").json()["database"] == "edited", 15)
     routes.write_text(text)
     told = causes(project)
-    assert "ports" in told["db"] or "configuration changed" in told["db"]
-    assert "app" in told
+    assert told == {
+        "app": "configuration changed: volumes",
+        "db": "configuration changed: ports",
+    }
 
 
 def test_migrate_asks_and_answers_through_the_image(life: Sandbox) -> None:

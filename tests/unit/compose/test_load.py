@@ -209,14 +209,10 @@ def test_profiles_enable_services(tmp_path: Path) -> None:
     assert "tool" in load(tmp_path, environ={"COMPOSE_PROFILES": "x, tools"}).services
 
 
-def test_selected_services_bring_what_they_depend_on(tmp_path: Path) -> None:
+def test_a_service_that_is_named_has_its_profiles_active(tmp_path: Path) -> None:
     project(tmp_path, PARTS)
-    found = load(tmp_path, services=["a"], environ={})
-    assert (sorted(found.services), found.disabled) == (["a", "b"], ("c", "maybe", "tool"))
-    assert sorted(load(tmp_path, services=["tool"], environ={}).services) == ["c", "tool"]
-    assert load(tmp_path, services=["maybe"], environ={}).services["maybe"].depends_on == ()
-    with pytest.raises(ConfigError, match="no such service: z"):
-        load(tmp_path, services=["z"], environ={})
+    assert sorted(load(tmp_path, enable=["tool"], environ={}).services) == ["a", "b", "c", "maybe", "tool"]
+    assert "tool" not in load(tmp_path, enable=["a", "unknown"], environ={}).services
 
 
 def test_extensions_are_kept_beside_the_canonical_form(tmp_path: Path) -> None:
