@@ -284,14 +284,15 @@ class _Streams:
         self.socket: socket.socket = getattr(stream, "_sock", stream)
         self.socket.settimeout(None)
         self._tty = tty
+        self._closed = False
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        import docker.utils.socket
+
         # The reader that took in the answer's headers may hold the first bytes of what came behind them; the SDK's own
         # way goes past it, to the bare socket, and would lose them. Over ssh there is no such reader.
         response = getattr(self._stream, "_response", None)
         reader: Any = response.raw._fp.fp if response is not None else None
-        import docker.utils.socket
-
         try:
             with _translated("read the command's output"):
                 if not hasattr(reader, "read1"):
@@ -301,10 +302,15 @@ class _Streams:
                         yield 1, data
                 else:
                     yield from _frames(reader)
+        except (EngineError, ValueError):  # ValueError: the reader's, of one that is closed
+            # Closing it from another thread breaks the read under way, or the next: that is how it is meant to end.
+            if not self._closed:
+                raise
         finally:
             self.close()
 
     def close(self) -> None:
+        self._closed = True
         with suppress(OSError):  # it is closed already; else the shutdown wakes who reads or writes in another thread
             self.socket.shutdown(socket.SHUT_RDWR)
         self._stream.close()
