@@ -26,7 +26,7 @@ def up(engine: docker.APIClient, wanted: Any) -> None:
         if name == wanted["database"]:
             engine.start(name)  # it boots while the others are created
     while exit_code(engine, wanted["database"], wanted["ask"]):
-        time.sleep(0.025)
+        pass  # it waits inside the container
     engine.start(wanted["migration"])
     assert engine.wait(wanted["migration"])["StatusCode"] == 0
     engine.start(wanted["app"])
