@@ -36,7 +36,7 @@ check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: .venv/.dev  ## Measure backups against the plain way, as ratios in one run
+bench: .venv/.dev  ## Measure the commands beside what one would pick instead, as ratios in one run
 	@$(BIN)/python -m tests.prepare
 	@$(BIN)/python -m tests.bench
 

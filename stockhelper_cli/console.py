@@ -6,7 +6,6 @@ pipe or in CI one line for each thing done; with `--json` there is none, and std
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,6 +107,8 @@ class Console:
     def _print_json(
         self, command: str, *, ok: bool, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None
     ) -> None:
+        import json
+
         answer = {
             "schema": SCHEMA,
             "command": command,

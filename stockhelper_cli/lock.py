@@ -6,9 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
-import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +37,12 @@ class Holder:
 
 def path_for(engine_id: str, project: str) -> Path:
     """Return the lock's file. Its key is engine and project: two folders may well hold the same stack."""
-    folder = _SHARED_FOLDER if os.access(_SHARED_FOLDER, os.W_OK) else Path(tempfile.gettempdir())
+    if os.access(_SHARED_FOLDER, os.W_OK):
+        folder = _SHARED_FOLDER
+    else:
+        import tempfile
+
+        folder = Path(tempfile.gettempdir())
     key = hashlib.sha256(f"{engine_id}\0{project}".encode()).hexdigest()[:24]
     return folder / f"stockhelper-{key}.lock"
 
@@ -56,7 +59,7 @@ def exclusive(engine_id: str, project: str, *, wait_seconds: float = 0.0) -> Ite
         _acquire(descriptor, project, time.monotonic() + wait_seconds)
         now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
         command = " ".join(["stockhelper", *sys.argv[1:]])
-        _write(descriptor, json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), now, command))))
+        _write(descriptor, json.dumps(asdict(Holder(os.getpid(), os.uname().nodename, now, command))))
         try:
             yield
         finally:

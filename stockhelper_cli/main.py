@@ -8,13 +8,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from stockhelper_cli import streams
+from stockhelper_cli import __version__, streams
 from stockhelper_cli.commands.context import Invocation, Json, Quiet, Yes
 from stockhelper_cli.console import Console, show_cursor
 from stockhelper_cli.errors import ExitCode, Interruption, StockhelperError
@@ -24,11 +27,63 @@ _SIGNALS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 #: What a shell shows for a program that wrote to a pipe which nobody reads any more.
 _NO_READER: Final = 128 + signal.SIGPIPE
 
+#: Verb -> the module of `commands` that adds it, and a line for the list of verbs ("" keeps an alias out of it). The
+#: list needs none of the modules; what a verb says of itself at length is in its own.
+VERBS: Final = {
+    "init": ("init", "Write .env with random secrets, unless there is one."),
+    "setup": ("setup", "Make this machine ready: engine, .env, roots, base images."),
+    "up": ("up", "Bring the stack up and wait until it is healthy."),
+    "restart": ("run", "Restart services and wait until they are healthy."),
+    "stop": ("run", "Stop services; their containers and data stay."),
+    "start": ("run", "Start stopped services and wait until they are healthy."),
+    "down": ("down", "Remove the containers and the network; the data stay."),
+    "status": ("status", "Show the services: state, health, ports, image, uptime."),
+    "ps": ("status", ""),
+    "logs": ("logs", "Show what the services print."),
+    "exec": ("exec", "Run a command in a service's container."),
+    "shell": ("exec", "Open a shell in a service's container."),
+    "psql": ("exec", "Open psql on the stack's database, as its owner."),
+    "migrate": ("migrate", "Migrate the database to the newest revision."),
+    "backup": ("backup", "Make, list, verify and prune backups of the database."),
+    "restore": ("restore", "Put a backup in the database's place."),
+    "db": ("db", "Look after the database."),
+    "build": ("build", "Build the images of the stack."),
+    "images": ("images", "List, pull, save and load the images of the stack."),
+    "config": ("config", "Show the resolved stack, secrets masked."),
+    "completion": ("version", "Print the completion script of a shell."),
+    "version": ("version", "Show the versions of stockhelper, engine, API and Compose."),
+}
+
 #: What Typer raises for a wrong call; Click is vendored there, and this is its one name that is public.
 _UsageError: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
+
+class _Verbs(TyperGroup):
+    """The group of the verbs. Each is imported when it is asked for: all together take longer than most of them."""
+
+    def __init__(self, **settings: Any) -> None:
+        # The names alone: what a mistyped verb is compared with.
+        super().__init__(**{**settings, "commands": dict.fromkeys(VERBS)})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in VERBS and self.commands[cmd_name] is None:
+            module, _ = VERBS[cmd_name]
+            made = typer.Typer(rich_markup_mode=None)
+            import_module(f"stockhelper_cli.commands.{module}").register(made)
+            self.commands.update(get_group(made).commands)
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items() if line])
+
+
 app: Final = typer.Typer(
     name="stockhelper",
+    cls=_Verbs,
     # Rich's help takes more than twice as long to import as all the rest.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -39,9 +94,7 @@ app: Final = typer.Typer(
 
 def _version(context: typer.Context, value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"stockhelper {version('stockhelper')}")
+        typer.echo(f"stockhelper {__version__}")
         raise typer.Exit
 
 
@@ -78,50 +131,6 @@ def options(
     invocation.verbose = verbose
     if no_color:
         invocation.console.color = False
-
-
-def _register() -> None:
-    from stockhelper_cli.commands import (
-        backup,
-        build,
-        config,
-        db,
-        down,
-        exec,
-        images,
-        init,
-        logs,
-        migrate,
-        restore,
-        run,
-        setup,
-        status,
-        up,
-        version,
-    )
-
-    for module in (
-        init,
-        setup,
-        up,
-        run,
-        down,
-        status,
-        logs,
-        exec,
-        migrate,
-        backup,
-        restore,
-        db,
-        build,
-        images,
-        config,
-        version,
-    ):
-        module.register(app)
-
-
-_register()
 
 
 def main() -> None:

@@ -325,5 +325,5 @@ def build(
 def pull(project: Project, engine: Engine, references: Sequence[str], emit: Emit) -> tuple[str, ...]:
     """Pull images, present or not; return which. What is built, or exists on this machine only, is left out."""
     plan = plan_pulls(references, {service.image for service in project.services.values() if service.build})
-    execute(plan, Performer(project, engine, ObservedState(engine.info().api_version), emit), emit)
+    execute(plan, Performer(project, engine, ObservedState(engine.api_version), emit), emit)
     return tuple(action.resource for action in plan)

@@ -67,7 +67,7 @@ RESERVED = {
 
 #: What no call for help may import: each costs more than all of the help.
 HEAVY = (
-    "docker", "requests", "rich", "httpx", "pydantic", "pydantic_settings", "sqlalchemy", "alembic", "ruamel",
+    "docker", "requests", "rich", "httpx", "pydantic", "pydantic_settings", "sqlalchemy", "alembic", "yaml",
     "jsonschema", "psutil",
 )  # fmt: skip
 

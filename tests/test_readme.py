@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from stockhelper_cli.compose import keys
 from stockhelper_cli.errors import ERROR_CODES
-from stockhelper_cli.main import app
+from stockhelper_cli.main import VERBS, app
 from tests.sandbox import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -36,7 +36,11 @@ def quoted(text: str) -> list[str]:
 def verbs() -> Iterator[str]:
     """Yield every verb of the command line, those of groups with the group's name before them."""
     command = get_command(app)
-    for name, verb in command.commands.items():  # type: ignore[attr-defined]
+    assert isinstance(command, typer.core.TyperGroup)
+    context = typer.Context(command)
+    for name in command.list_commands(context):
+        verb = command.get_command(context, name)
+        assert verb is not None, f"the module of {name} does not add it"
         if verb.hidden:
             continue
         if isinstance(verb, typer.core.TyperGroup):
@@ -49,6 +53,11 @@ def test_every_verb_is_in_the_table_and_every_row_is_a_verb() -> None:
     named = [re.match(r"stockhelper ((?:images |backup |db )?[a-z-]+)", quoted(row[0])[0]) for row in rows("Commands")]
     assert {found[1] for found in named if found} == set(verbs())
     assert all(named)
+
+
+def test_every_verb_has_a_line_in_the_list_of_verbs() -> None:
+    # 80 columns, less the names and what is left free beside them.
+    assert {name: line for name, (_, line) in VERBS.items() if name != "ps" and not 0 < len(line) <= 64} == {}
 
 
 def test_the_global_options_are_those_of_the_command_line() -> None:

@@ -36,13 +36,7 @@ def config(
 
 
 def _render(resolved: Mapping[str, Any], show: Callable[..., None]) -> None:
-    import io
+    import yaml
 
-    from ruamel.yaml import YAML
-
-    text = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 4096
-    yaml.dump(resolved, text)
-    show(text.getvalue().rstrip(), markup=False, soft_wrap=True)
+    text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=4096)
+    show(text.rstrip(), markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from stockhelper_cli import __version__
 from stockhelper_cli.commands.context import Invocation, verb
 from stockhelper_cli.errors import StockhelperError
 
@@ -24,9 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def version(invocation: Invocation) -> None:
     """Show the versions of stockhelper, the engine and its API, and the Compose it is compatible with."""
-    from importlib.metadata import version as installed
-
-    rows = {"stockhelper": installed("stockhelper"), "python": sys.version.split()[0], "compose": COMPOSE_VERSION}
+    rows = {"stockhelper": __version__, "python": sys.version.split()[0], "compose": COMPOSE_VERSION}
     try:
         with invocation.engine() as engine:
             info = engine.info()

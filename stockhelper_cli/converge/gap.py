@@ -7,8 +7,9 @@ from threading import Event as Flag
 from threading import Thread
 from types import TracebackType
 from typing import Final
+from urllib.parse import urlsplit
 
-from stockhelper_cli.converge.ready import HEALTH_PATH
+from stockhelper_cli.converge.ready import ask_health
 
 _POLL_SECONDS: Final = 0.01
 _ANSWER_SECONDS: Final = 1.0
@@ -42,22 +43,18 @@ class GapMeter:
             self._thread.join()
 
     def _measure(self) -> None:
-        import httpx
-
         last_good: float | None = None
-        with httpx.Client(trust_env=False, timeout=_ANSWER_SECONDS) as client:
-            while True:
-                ended = self._ended.is_set()
-                try:
-                    good = client.get(f"{self._url}{HEALTH_PATH}").is_success
-                except httpx.TransportError:
-                    good = False
-                finally:
-                    self._asked.set()
-                now = time.monotonic()
-                if good:
-                    if last_good is not None:
-                        self.gap = max(self.gap or 0.0, now - last_good)
-                    last_good = now
-                if ended or (self._ended.wait(_POLL_SECONDS) and good):
-                    return
+        address = urlsplit(self._url or "").netloc
+        while True:
+            ended = self._ended.is_set()
+            try:
+                good = not ask_health(address, _ANSWER_SECONDS)
+            finally:
+                self._asked.set()
+            now = time.monotonic()
+            if good:
+                if last_good is not None:
+                    self.gap = max(self.gap or 0.0, now - last_good)
+                last_good = now
+            if ended or (self._ended.wait(_POLL_SECONDS) and good):
+                return

@@ -30,6 +30,9 @@ STEADY_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 5.0
 #: For how long (seconds) one that was restarted, and runs, is looked at for the exit code of its next end.
 _ENDING_SECONDS: Final = 1.0
+#: How long the database is waited for inside its container before its container is looked at again (seconds). To ask
+#: it anew from outside takes the engine longer than the database's own answer, and on a small machine both longer.
+_PATIENCE_SECONDS: Final = 0.5
 
 
 class Cancelled(Exception):
@@ -53,7 +56,7 @@ class DatabaseProbe:
     def __call__(self, container: Container, seconds: float) -> str:
         """Return "" or what psql said. Raises `StockhelperError` where waiting cannot help."""
         try:
-            query(self.engine, container.id, self.credentials, "SELECT 1")
+            query(self.engine, container.id, self.credentials, "SELECT 1", patience=min(seconds, _PATIENCE_SECONDS))
         except (NotAnswering, QueryFailed) as error:
             return str(error)
         return ""
@@ -67,18 +70,30 @@ class HttpProbe:
 
     def __call__(self, container: Container, seconds: float) -> str:
         """Return "" or the answer's status, or why there was none."""
-        import httpx
-
         for published in container.ports:
             if published.container == self.target:
-                url = f"http://{published.address}{HEALTH_PATH}"
-                try:
-                    # trust_env: a proxy of the environment is not on the way to our own container.
-                    answer = httpx.get(url, timeout=min(PROBE_SECONDS, seconds), trust_env=False)
-                except httpx.TransportError as error:
-                    return f"{url}: {error or type(error).__name__}"
-                return "" if answer.is_success else f"{url} answers {answer.status_code}"
+                return ask_health(published.address, min(PROBE_SECONDS, seconds))
         return f"port {self.target} is not published"
+
+
+def ask_health(address: str, seconds: float) -> str:
+    """Ask the service at an address (host:port) whether it is healthy.
+
+    Returns "", or the answer's status, or why there was none in `seconds`. By the standard library: it is asked every
+    few hundredths of a second while it starts, and what a larger client does for each connection, and for its import,
+    takes the processor from the service that is waited for.
+    """
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(address, timeout=seconds)
+    try:
+        connection.request("GET", HEALTH_PATH)
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        return f"http://{address}{HEALTH_PATH}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return "" if 200 <= status < 300 else f"http://{address}{HEALTH_PATH} answers {status}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,6 @@ def observe(project: Project, engine: Engine, *, revisions: bool = False) -> Obs
 
     wanted_containers = {service.container_name for service in project.services.values()}
     with ThreadPoolExecutor(thread_name_prefix="observe") as pool:
-        info = pool.submit(engine.info)
         containers = pool.submit(engine.containers, [project_filter(project.name)])
         networks = {n.name: pool.submit(_or_none, engine.network, n.name) for n in project.networks.values()}
         volumes = {v.name: pool.submit(_or_none, engine.volume, v.name) for v in project.volumes.values()}
@@ -80,8 +79,8 @@ def observe(project: Project, engine: Engine, *, revisions: bool = False) -> Obs
         unseen = wanted_containers - {container.name for container in own}
         strangers = {name: pool.submit(_or_none, engine.container, name) for name in unseen}
         return ObservedState(
-            api_version=info.result().api_version,
-            local=info.result().local,
+            api_version=engine.api_version,
+            local=engine.local,
             containers=own,
             networks=_present(networks),
             volumes=_present(volumes),

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from stockhelper_cli.engine.protocol import Engine
 
 _FIELD: Final = "\x1f"
+#: Between two looks inside the container whether the server takes connections.
+_STEP_SECONDS: Final = 0.04
 #: The container's own name, because pg_hba trusts everybody who comes over 127.0.0.1.
-_COMMAND: Final = 'exec psql -h "$(hostname)" -w -X -q -A -t -F "$0" -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate -c "$1"'
+_COMMAND: Final = (
+    f'host=$(hostname); left=$1; until [ "$left" -le 0 ] || pg_isready -q -h "$host"; do left=$((left - 1));'
+    f' sleep {_STEP_SECONDS}; done;'
+    ' exec psql -h "$host" -w -X -q -A -t -F "$0" -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate -c "$2"'
+)
 #: A busy machine takes its time to check a password; a server that is not there refuses at once.
 _CONNECT_SECONDS: Final = 5
 #: For questions about the database that its users must not be kept waiting for, nor the one who asks.
@@ -52,18 +58,25 @@ class QueryFailed(Exception):
 
 
 def query(
-    engine: Engine, container: str, credentials: Credentials, sql: str, *, limit_seconds: int | None = None
+    engine: Engine,
+    container: str,
+    credentials: Credentials,
+    sql: str,
+    *,
+    limit_seconds: int | None = None,
+    patience: float = 0.0,
 ) -> list[list[str]]:
     """Run one statement as this user and return its rows as text.
 
-    With `limit_seconds` the server gives the statement up after so long, for a lock or for what it has to do.
+    With `limit_seconds` the server gives the statement up after so long, for a lock or for what it has to do. For
+    about `patience` seconds it is waited for, inside the container, until the server takes connections.
 
     Raises `NotAnswering` while the server takes no connections, `QueryFailed` when it refuses the statement, and
     `StockhelperError` when it refuses the user (db.password_drift) or has no such database (db.half_initialised).
     """
     result = engine.exec(
         container,
-        ["sh", "-c", _COMMAND, _FIELD, sql],
+        ["sh", "-c", _COMMAND, _FIELD, str(round(patience / _STEP_SECONDS)), sql],
         environment={
             "PGUSER": credentials.user,
             "PGPASSWORD": credentials.password,

@@ -1,8 +1,12 @@
-"""The one module that imports the Docker SDK: the protocol on a real engine, its errors translated to ours."""
+"""The protocol on a real engine, and the one module that imports the Docker SDK; all errors are translated to ours.
+
+What only asks goes to the engine by `http`. The SDK is imported by the first call that needs it.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import socket
 import struct
@@ -13,16 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import quote, urlencode
 
-import docker
-import docker.errors
-import docker.tls
-import docker.utils.build
-import docker.utils.socket
-import requests.exceptions
-import urllib3.exceptions
-
+from stockhelper_cli.engine import http
 from stockhelper_cli.engine.protocol import (
     Attachment,
     Body,
@@ -44,6 +43,8 @@ from stockhelper_cli.engine.protocol import (
 from stockhelper_cli.errors import Conflict, EngineError, NotFound
 
 if TYPE_CHECKING:
+    import docker
+    import docker.errors
     from docker.types.daemon import CancellableStream
 
     from stockhelper_cli.engine.endpoints import Endpoint
@@ -73,7 +74,15 @@ _PORT_TAKEN: Final = re.compile(r"(port is already allocated|address already in 
 
 
 def connect(endpoint: Endpoint) -> DockerEngine:
-    """Return the engine behind an endpoint. Raises `EngineError` if it goes away meanwhile or speaks too old an API."""
+    """Return the engine behind an endpoint; it is asked for nothing before its first call."""
+    return DockerEngine(endpoint)
+
+
+def _connected(endpoint: Endpoint) -> docker.APIClient:
+    """Return the SDK's client. Raises `EngineError` if the engine goes away meanwhile or speaks too old an API."""
+    import docker
+    import docker.tls
+
     tls: docker.tls.TLSConfig | bool = False
     if endpoint.tls is not None:
         tls = docker.tls.TLSConfig(
@@ -82,15 +91,15 @@ def connect(endpoint: Endpoint) -> DockerEngine:
             verify=endpoint.tls.verify,
         )
     with _translated("connect to the engine"):
-        client = docker.APIClient(
+        return docker.APIClient(
             base_url=endpoint.url,
-            version="auto",
+            # Asking for it takes the engine 15 ms, and the one who found it has asked already.
+            version=".".join(map(str, endpoint.api_version)) if endpoint.api_version else "auto",
             timeout=CALL_SECONDS,
             tls=tls,
             max_pool_size=PARALLEL_CALLS,
             use_ssh_client=endpoint.url.startswith("ssh://"),
         )
-    return DockerEngine(client, local=endpoint.url.startswith(("unix:", "npipe:")))
 
 
 def _let_go(error: docker.errors.APIError) -> None:
@@ -102,44 +111,68 @@ def _let_go(error: docker.errors.APIError) -> None:
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Turn the SDK's errors into ours; `what` completes the sentence "could not …"."""
+    import docker.errors
+    import requests.exceptions
+    import urllib3.exceptions
+
     try:
         yield
-    except docker.errors.NotFound as error:
-        _let_go(error)
-        raise NotFound("engine.not_found", f"could not {what}", cause=_explanation(error)) from error
     except docker.errors.APIError as error:
         _let_go(error)
-        cause = _explanation(error)
-        if _PORT_TAKEN.search(cause):
-            raise EngineError("port.busy", f"could not {what}", cause=cause) from error
-        if error.status_code == 409 or _NETWORK_IN_USE in cause:
-            raise Conflict("engine.conflict", f"could not {what}", cause=cause) from error
-        raise EngineError("engine.refused", f"could not {what}", cause=cause) from error
+        raise _refusal(what, error.status_code, _explanation(error)) from error
     except docker.errors.InvalidVersion as error:
         raise EngineError("engine.too_old", f"could not {what}", cause=str(error)) from error
     except (requests.exceptions.Timeout, TimeoutError) as error:
-        raise EngineError(
-            "engine.timeout",
-            f"could not {what}: the engine does not answer",
-            cause=f"no answer in {CALL_SECONDS} s",
-            next=["stockhelper setup"],
-        ) from error
+        raise _silence(what) from error
     except (
         docker.errors.DockerException,
         requests.exceptions.RequestException,
         urllib3.exceptions.HTTPError,
         OSError,
     ) as error:
-        raise EngineError(
-            "engine.lost",
-            f"could not {what}: the connection to the engine broke",
-            cause=_innermost(error),
-            next=["stockhelper setup"],
-        ) from error
+        raise _loss(what, error) from error
+
+
+def _refusal(what: str, status: int | None, cause: str) -> EngineError:
+    """Return the error that an HTTP status of the engine means."""
+    if status == 404:
+        return NotFound("engine.not_found", f"could not {what}", cause=cause)
+    if _PORT_TAKEN.search(cause):
+        return EngineError("port.busy", f"could not {what}", cause=cause)
+    if status == 409 or _NETWORK_IN_USE in cause:
+        return Conflict("engine.conflict", f"could not {what}", cause=cause)
+    return EngineError("engine.refused", f"could not {what}", cause=cause)
+
+
+def _silence(what: str) -> EngineError:
+    return EngineError(
+        "engine.timeout",
+        f"could not {what}: the engine does not answer",
+        cause=f"no answer in {CALL_SECONDS} s",
+        next=["stockhelper setup"],
+    )
+
+
+def _loss(what: str, error: BaseException) -> EngineError:
+    return EngineError(
+        "engine.lost",
+        f"could not {what}: the connection to the engine broke",
+        cause=_innermost(error),
+        next=["stockhelper setup"],
+    )
 
 
 def _explanation(error: docker.errors.APIError) -> str:
     return " ".join(str(error.explanation or error).split())
+
+
+def _message(body: bytes) -> str:
+    """Return what the engine says in an answer that is a refusal."""
+    try:
+        said = str(json.loads(body)["message"])
+    except (ValueError, LookupError, TypeError):
+        said = body.decode(errors="replace")
+    return " ".join(said.split())
 
 
 def _innermost(error: BaseException) -> str:
@@ -204,6 +237,11 @@ def _container(raw: Mapping[str, Any]) -> Container:
     )
 
 
+def _filters(filters: Mapping[str, Sequence[str]]) -> str:
+    """Write the filters of a list as the Engine API wants them."""
+    return json.dumps({name: list(values) for name, values in filters.items()})
+
+
 def _split_reference(reference: str) -> tuple[str, str]:
     """Return an image reference's repository and tag ("latest" where it names none)."""
     repository, colon, tag = reference.rpartition(":")
@@ -246,8 +284,11 @@ class _Streams:
         self.socket: socket.socket = getattr(stream, "_sock", stream)
         self.socket.settimeout(None)
         self._tty = tty
+        self._closed = False
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        import docker.utils.socket
+
         # The reader that took in the answer's headers may hold the first bytes of what came behind them; the SDK's own
         # way goes past it, to the bare socket, and would lose them. Over ssh there is no such reader.
         response = getattr(self._stream, "_response", None)
@@ -261,10 +302,15 @@ class _Streams:
                         yield 1, data
                 else:
                     yield from _frames(reader)
+        except (EngineError, ValueError):  # ValueError: the reader's, of one that is closed
+            # Closing it from another thread breaks the read under way, or the next: that is how it is meant to end.
+            if not self._closed:
+                raise
         finally:
             self.close()
 
     def close(self) -> None:
+        self._closed = True
         with suppress(OSError):  # it is closed already; else the shutdown wakes who reads or writes in another thread
             self.socket.shutdown(socket.SHUT_RDWR)
         self._stream.close()
@@ -320,29 +366,77 @@ def _frames(reader: Any) -> Iterator[tuple[int, bytes]]:
 class DockerEngine:
     """The `Engine` protocol on the Docker SDK. Its methods may be called from several threads."""
 
-    def __init__(self, client: docker.APIClient, *, local: bool) -> None:
-        self._client = client
-        self._local = local
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._pool = ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="engine")
+        self._sdk: docker.APIClient | None = None
+        self._sdk_lock = Lock()
 
     def close(self) -> None:
         """Let go of the connections and threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        if self._sdk is not None:
+            self._sdk.close()
+
+    @property
+    def _client(self) -> docker.APIClient:
+        """The SDK's client, made when it is needed first: to import the SDK takes longer than most commands."""
+        with self._sdk_lock:
+            if self._sdk is None:
+                self._sdk = _connected(self._endpoint)
+            return self._sdk
+
+    # --- asking
+    @property
+    def api_version(self) -> tuple[int, int]:
+        """The version of its API that is spoken."""
+        if self._endpoint.api_version is not None:
+            return self._endpoint.api_version
+        major, minor = str(self._client.api_version).split(".")
+        return int(major), int(minor)
+
+    @property
+    def local(self) -> bool:
+        """Whether it runs on this machine."""
+        return self._endpoint.url.startswith(("unix:", "npipe:"))
+
+    def _ask(self, what: str, path: str, **query: str | int) -> Any:
+        """Return the engine's answer to a question, read from its JSON; "could not `what`" is the error's sentence."""
+        body = self._ask_raw(what, path, **query)
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise _loss(what, ValueError("it hung up in the middle of its answer")) from error
+
+    def _ask_raw(self, what: str, path: str, **query: str | int) -> bytes:
+        major, minor = self.api_version
+        target = f"/v{major}.{minor}{path}" + (f"?{urlencode(query)}" if query else "")
+        if self._endpoint.url.startswith("ssh://"):  # there every connection is a process, and the SDK keeps one
+            with _translated(what):
+                answer = self._client.get(f"{self._client.base_url}{target}", timeout=CALL_SECONDS)
+                status, body = answer.status_code, answer.content
+        else:
+            try:
+                status, _, _, body = http.get(self._endpoint, target, CALL_SECONDS)
+            except TimeoutError as error:
+                raise _silence(what) from error
+            except (OSError, ValueError) as error:
+                raise _loss(what, error) from error
+        if status != 200:
+            raise _refusal(what, status, _message(body))
+        return body
 
     def info(self) -> EngineInfo:
         """Return who answers."""
-        with _translated("ask the engine about itself"):
-            info = self._client.info()
-        major, minor = str(self._client.api_version).split(".")
+        info = self._ask("ask the engine about itself", "/info")
         return EngineInfo(
             id=info["ID"],
             version=info["ServerVersion"],
-            api_version=(int(major), int(minor)),
+            api_version=self.api_version,
             data_root=info["DockerRootDir"],
             operating_system=info["OperatingSystem"],
             architecture=info["Architecture"],
-            local=self._local,
+            local=self.local,
         )
 
     # --- containers
@@ -350,9 +444,8 @@ class DockerEngine:
         """Return all containers with these labels, inspected side by side."""
         return self._containers({"label": list(labels)})
 
-    def _containers(self, filters: Mapping[str, Any]) -> list[Container]:
-        with _translated("list the containers"):
-            rows = self._client.containers(all=True, filters=dict(filters))
+    def _containers(self, filters: Mapping[str, Sequence[str]]) -> list[Container]:
+        rows = self._ask("list the containers", "/containers/json", all=1, filters=_filters(filters))
         found = self._pool.map(self._container_or_none, [row["Id"] for row in rows])
         return [container for container in found if container is not None]
 
@@ -365,8 +458,7 @@ class DockerEngine:
 
     def container(self, name_or_id: str) -> Container:
         """Return one container."""
-        with _translated(f"inspect the container {name_or_id}"):
-            return _container(self._client.inspect_container(name_or_id))
+        return _container(self._ask(f"inspect the container {name_or_id}", f"/containers/{quote(name_or_id)}/json"))
 
     def create_container(self, name: str, body: Body, platform: str = "") -> str:
         """Create a container and return its id."""
@@ -408,10 +500,15 @@ class DockerEngine:
         self, container: str, *, tail: int | None = None, since: float | None = None, timestamps: bool = False
     ) -> list[str]:
         """Return the log's lines."""
-        with _translated(f"read the log of {container}"):
-            raw = self._client.logs(
-                container, tail="all" if tail is None else tail, since=_since(since), timestamps=timestamps
-            )
+        what, path = f"read the log of {container}", f"/containers/{quote(container)}"
+        # Nothing in the answer tells whether its two streams are told apart, before API 1.42.
+        tty = self._ask(what, f"{path}/json")["Config"]["Tty"]
+        query: dict[str, str] = {"tail": "all" if tail is None else str(tail)}
+        if (after := _since(since)) is not None:
+            query["since"] = str(after)
+        raw = self._ask_raw(what, f"{path}/logs", stdout=1, stderr=1, timestamps=int(timestamps), **query)
+        if not tty:
+            raw = b"".join(data for _, data in _frames(io.BytesIO(raw)))
         return raw.decode(errors="replace").splitlines()
 
     def exec(
@@ -487,14 +584,12 @@ class DockerEngine:
     # --- networks and volumes
     def networks(self, labels: Sequence[str]) -> list[Network]:
         """Return the networks with these labels."""
-        with _translated("list the networks"):
-            rows = self._client.networks(filters={"label": list(labels)})
+        rows = self._ask("list the networks", "/networks", filters=_filters({"label": labels}))
         return [Network(row["Id"], row["Name"], row.get("Labels") or {}) for row in rows]
 
     def network(self, name: str) -> Network:
         """Return the network of this name; an id does not count as one."""
-        with _translated(f"inspect the network {name}"):
-            raw = self._client.inspect_network(name)
+        raw = self._ask(f"inspect the network {name}", f"/networks/{quote(name)}")
         if raw["Name"] != name:
             raise NotFound("engine.not_found", f"could not inspect the network {name}", cause="no such network")
         inside = sorted(endpoint["Name"] for endpoint in (raw.get("Containers") or {}).values())
@@ -543,19 +638,17 @@ class DockerEngine:
 
     def volumes(self, labels: Sequence[str]) -> list[Volume]:
         """Return the volumes with these labels."""
-        with _translated("list the volumes"):
-            rows = self._client.volumes(filters={"label": list(labels)})["Volumes"] or []
+        rows = self._ask("list the volumes", "/volumes", filters=_filters({"label": labels}))["Volumes"] or []
         return [Volume(row["Name"], row.get("Labels") or {}) for row in rows]
 
     def volume(self, name: str) -> Volume:
         """Return one volume."""
-        with _translated(f"inspect the volume {name}"):
-            raw = self._client.inspect_volume(name)
+        raw = self._ask(f"inspect the volume {name}", f"/volumes/{quote(name)}")
         return Volume(raw["Name"], raw.get("Labels") or {})
 
     def volume_users(self, name: str) -> list[Container]:
         """Return all containers that have a volume mounted."""
-        return self._containers({"volume": name})
+        return self._containers({"volume": [name]})
 
     def create_volume(self, name: str, body: Body) -> None:
         """Create a volume."""
@@ -571,8 +664,7 @@ class DockerEngine:
     def image(self, reference: str) -> Image | None:
         """Return the image of this name or id, None where there is none."""
         try:
-            with _translated(f"inspect the image {reference}"):
-                raw = self._client.inspect_image(reference)
+            raw = self._ask(f"inspect the image {reference}", f"/images/{quote(reference)}/json")
         except NotFound:
             return None
         return Image(
@@ -607,6 +699,8 @@ class DockerEngine:
 
     def context_files(self, options: BuildOptions) -> list[str]:
         """Return what a build sends to the engine, by the very rules by which the SDK packs it."""
+        import docker.utils.build
+
         ignored: list[str] = []
         ignore_file = options.context / ".dockerignore"
         if ignore_file.is_file():
@@ -666,6 +760,9 @@ class DockerEngine:
     def save(self, references: Sequence[str]) -> Iterator[bytes]:
         """Return images as one archive."""
         with _translated(f"save the images {', '.join(references)}"):
+            import docker.errors
+            import requests.exceptions
+
             # The SDK's own call takes one image, and would write the layers that two share twice.
             answer = self._client.get(
                 f"{self._client.base_url}/v{self._client.api_version}/images/get",

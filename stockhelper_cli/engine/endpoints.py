@@ -9,16 +9,14 @@ import hashlib
 import json
 import os
 import re
-import socket
 import stat
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from stockhelper_cli.engine import http
 from stockhelper_cli.errors import EngineError
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
@@ -26,8 +24,6 @@ DEFAULT_SOCKET: Final = "/var/run/docker.sock"
 OLDEST_API: Final = (1, 41)
 #: Seconds that an engine has to say who it is.
 PROBE_SECONDS: Final = 5.0
-_TCP_PORT: Final = 2375
-_TLS_PORT: Final = 2376
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +41,15 @@ class Endpoint:
     """A place where an engine may answer.
 
     `source` says who named it ("DOCKER_HOST", "context colima", "default socket", "Podman"); `explicit` whether that
-    was the user, whose choice is never replaced by another engine.
+    was the user, whose choice is never replaced by another engine. `api_version` is what it answered when it was
+    asked last, None before.
     """
 
     url: str
     source: str
     tls: Tls | None = None
     explicit: bool = False
+    api_version: tuple[int, int] | None = field(default=None, compare=False)
 
     @property
     def socket_path(self) -> Path | None:
@@ -110,7 +108,7 @@ def find(environ: Mapping[str, str], timeout: float = PROBE_SECONDS) -> Endpoint
             return endpoint
         result = probe(endpoint, timeout)
         if result.state is State.ANSWERS:
-            return endpoint
+            return result.endpoint
         found.append(result)
     # An engine that is there tells more than a socket that is not; among equals the first counts.
     severity = (State.DENIED, State.TOO_OLD, State.SILENT, State.ABSENT)
@@ -119,13 +117,9 @@ def find(environ: Mapping[str, str], timeout: float = PROBE_SECONDS) -> Endpoint
 
 def probe(endpoint: Endpoint, timeout: float = PROBE_SECONDS) -> Probe:
     """Ask an engine (unix, tcp or http(s) URL) who it is, in at most `timeout` seconds."""
-    deadline = time.monotonic() + timeout
     try:
-        with _open(endpoint, deadline) as connection:
-            # HTTP/1.0: the engine closes when it has said everything, and does not chunk.
-            # _ping and not version, for which an engine first starts runc and others to ask for theirs.
-            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
-            answer = _read_all(connection, deadline)
+        # _ping and not version, for which an engine first starts runc and others to ask for theirs.
+        answer = http.get(endpoint, "/_ping", timeout)
     except PermissionError as error:
         return Probe(endpoint, State.DENIED, detail=_reason(error))
     except TimeoutError:
@@ -263,76 +257,17 @@ def _is_socket(path: Path) -> bool:
 # --- asking
 
 
-def _open(endpoint: Endpoint, deadline: float) -> socket.socket:
-    path = endpoint.socket_path
-    if path is not None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(_left(deadline))
-            connection.connect(str(path))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-    parts = urlsplit(endpoint.url)
-    if parts.scheme not in ("tcp", "http", "https") or not parts.hostname:
-        raise ValueError(f"{endpoint.url} is no URL of an engine (unix://, tcp:// or ssh://)")
-    secure = endpoint.tls is not None or parts.scheme == "https"
-    port = parts.port or (_TLS_PORT if secure else _TCP_PORT)
-    connection = socket.create_connection((parts.hostname, port), timeout=_left(deadline))
-    if not secure:
-        return connection
-    try:
-        connection.settimeout(_left(deadline))
-        return _wrap(connection, endpoint.tls, parts.hostname)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _wrap(connection: socket.socket, tls: Tls | None, host: str) -> socket.socket:
-    import ssl
-
-    context = ssl.create_default_context(cafile=tls.ca if tls else None)
-    if tls and not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls and tls.cert and tls.key:
-        context.load_cert_chain(tls.cert, tls.key)
-    return context.wrap_socket(connection, server_hostname=host)
-
-
-def _read_all(connection: socket.socket, deadline: float) -> bytes:
-    answer = b""
-    while True:
-        # The limit is for the whole answer: an engine that drips is not one that answers.
-        connection.settimeout(_left(deadline))
-        received = connection.recv(65536)
-        if not received:
-            return answer
-        answer += received
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _read_version(endpoint: Endpoint, answer: bytes) -> Probe:
-    status, *lines = answer.partition(b"\r\n\r\n")[0].decode(errors="replace").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    api = re.fullmatch(r"(\d+)\.(\d+)", headers.get("api-version", ""))
-    if api is None or not re.match(r"HTTP/1\.[01] 200\b", status):
-        return Probe(endpoint, State.ABSENT, detail=f"something else answers there: {status or 'it hung up'}")
+def _read_version(endpoint: Endpoint, answer: http.Answer) -> Probe:
+    api = re.fullmatch(r"(\d+)\.(\d+)", answer.headers.get("api-version", ""))
+    if api is None or answer.status != 200:
+        return Probe(endpoint, State.ABSENT, detail=f"something else answers there: {answer.status_line}")
     api_version = (int(api[1]), int(api[2]))
     # It reads like: Docker/20.10.24+dfsg1 (linux)
-    server = headers.get("server", "").partition(" ")[0]
+    server = answer.headers.get("server", "").partition(" ")[0]
     version = server.partition("/")[2] or server
     if api_version < OLDEST_API:
         return Probe(endpoint, State.TOO_OLD, version, api_version, f"API {api[0]}")
-    return Probe(endpoint, State.ANSWERS, version, api_version)
+    return Probe(replace(endpoint, api_version=api_version), State.ANSWERS, version, api_version)
 
 
 # --- telling

@@ -219,8 +219,16 @@ class BuildOptions:
 class Engine(Protocol):
     """A container engine. Every method may raise `EngineError`; a lost connection has the code `engine.lost`."""
 
+    @property
+    def api_version(self) -> tuple[int, int]:
+        """The version of its API that is spoken; known since it was found."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it runs on this machine, so that a port it publishes can be reached from here."""
+
     def info(self) -> EngineInfo:
-        """Return who answers."""
+        """Return who answers. An engine takes its time for that: it starts runc and others to ask for theirs."""
 
     # --- containers
     def containers(self, labels: Sequence[str]) -> list[Container]:

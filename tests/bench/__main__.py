@@ -1,56 +1,46 @@
-"""`make bench`: how a backup compares with the plain way to stream a dump, and what its checks add."""
+"""`make bench`: measure, and print the table; `python -m tests.bench --help` tells what may be chosen."""
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import tempfile
-import time
-from collections.abc import Sequence
+import argparse
+import json
+import sys
 from pathlib import Path
 
-from tests.sandbox import Sandbox, sandbox
+from tests.bench.cases import CASES
+from tests.bench.measure import Row, measure
+from tests.bench.picture import picture
+from tests.bench.report import as_json, table
+from tests.sandbox import RUN_PREFIX, remove_leftovers, remove_orphaned_leftovers, remove_test_image
 
 ROUNDS = 5
-#: About 70 MB in the dump.
-ROWS = 1_500_000
-FILL = (
-    "CREATE TABLE ticks (id int, moment timestamptz, price float8, note text);"
-    " INSERT INTO ticks SELECT g, now() + g * interval '1 s', random(), md5(g::text) || md5((g + 1)::text)"
-    f" FROM generate_series(1, {ROWS}) g; CHECKPOINT"
-)
 
 
 def main() -> None:
-    """Print a line for each part: seconds and ratio to `docker exec … pg_dump > file`, as min, median and max."""
-    with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder)) as project:
-        project.up()
-        project.psql(FILL)
-        plain: list[float] = []
-        parts: dict[str, list[float]] = {}
-        for _ in range(ROUNDS):
-            plain.append(_plain_dump(project, Path(folder) / "plain.dump"))
-            answer = project.run("backup", "create", "--verify", "--json").json["result"]
-            for part, seconds in answer["seconds"].items():
-                parts.setdefault(part, []).append(seconds)
-        size = answer["size"]
-    print(f"a dump of {size / 1e6:.0f} MB, {ROUNDS} rounds: min / median / max")
-    print(f"{'docker exec … pg_dump > file':32}{_seconds(plain)}")
-    for part, values in parts.items():
-        ratios = [mine / theirs for mine, theirs in zip(values, plain, strict=True)]
-        print(f"{f'backup create: {part}':32}{_seconds(values)}   {statistics.median(ratios):5.2f} × the plain dump")
-
-
-def _plain_dump(project: Sandbox, target: Path) -> float:
-    began = time.monotonic()
-    with target.open("wb") as file:
-        command = ["docker", "exec", f"{project.name}-db-1", "pg_dump", "-Fc", "-U", "stockhelper", "stockhelper"]
-        subprocess.run(command, stdout=file, check=True)
-    return time.monotonic() - began
-
-
-def _seconds(values: Sequence[float]) -> str:
-    return f"{min(values):7.2f} /{statistics.median(values):6.2f} /{max(values):6.2f} s"
+    """Measure the cases that are asked for, and print what came of it."""
+    known = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure stockhelper beside others.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(known)}; all of them by default")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"how often ({ROUNDS})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured into a file")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it into a file, as SVG")
+    options = parser.parse_args()
+    if unknown := set(options.cases) - set(known):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    rows: list[Row] = []
+    remove_orphaned_leftovers()
+    try:
+        for case in CASES:
+            if not options.cases or case.name in options.cases:
+                rows += measure(case, options.rounds, lambda line: print(line, file=sys.stderr, flush=True))
+    finally:
+        remove_leftovers(RUN_PREFIX)
+        remove_test_image()
+    print(table(rows))
+    if options.json:
+        options.json.write_text(json.dumps(as_json(rows, options.rounds), indent=1, ensure_ascii=False) + "\n")
+    if options.picture:
+        options.picture.write_text(picture(rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -165,20 +165,20 @@ def test_a_changed_password_is_named_as_drift(world: World, snapshot: Snapshot) 
 
 @pytest.mark.parametrize("code", sorted(ERROR_CODES))
 def test_every_error_exits_with_the_code_of_the_table(world: World, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    def fail() -> None:
+    def fail(labels: Sequence[str]) -> None:
         raise StockhelperError(code, "what failed", cause="why", next=["what to type"], details=["a line"])
 
-    monkeypatch.setattr(world.engine, "info", fail)
+    monkeypatch.setattr(world.engine, "containers", fail)
     answer = world.run("status")
     assert answer.code == ERROR_CODES[code]
     assert answer.err == "error: what failed\n  | a line\n  why:  why\n  next: what to type\n"
 
 
 def test_a_bug_is_told_in_one_line_and_traced_on_demand(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(labels: Sequence[str]) -> None:
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr(world.engine, "info", fail)
+    monkeypatch.setattr(world.engine, "containers", fail)
     quiet, loud = world.run("status"), world.run("--verbose", "status")
     assert (quiet.code, loud.code) == (1, 1)
     assert "Traceback" not in quiet.err

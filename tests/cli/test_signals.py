@@ -87,14 +87,14 @@ def test_a_second_signal_gives_the_cursor_back_and_waits_for_nothing(
 
 
 @SIGNALS
-def test_the_sdk_asking_for_the_engines_version_takes_no_signal_for_a_failure_of_its_own(
+def test_a_question_to_the_engine_takes_no_signal_for_a_failure_of_its_own(
     project: Project, tmp_path: Path, number: signal.Signals, code: int, word: str
 ) -> None:
     with socket.socket(socket.AF_UNIX) as engine:
         engine.bind(str(tmp_path / "engine.sock"))
         engine.listen()
         process = subprocess.Popen(
-            [sys.executable, "-m", "stockhelper_cli", "status"],
+            [sys.executable, "-m", "stockhelper_cli", "stop"],
             cwd=project.root,
             env=project.environment({"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}),
             stdout=subprocess.PIPE,
@@ -104,8 +104,8 @@ def test_the_sdk_asking_for_the_engines_version_takes_no_signal_for_a_failure_of
         with engine.accept()[0] as ping:
             assert ping.recv(65536).startswith(b"GET /_ping ")
             ping.sendall(b"HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10.24 (linux)\r\n\r\nOK")
-        with engine.accept()[0] as version:
-            assert version.recv(65536).startswith(b"GET /version ")
+        with engine.accept()[0] as question:
+            assert question.recv(65536).startswith(b"GET /v1.41/info ")
             process.send_signal(number)
             out, err = process.communicate(timeout=TIME_LIMIT)
     assert (process.returncode, out) == (code, "")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stockhelper_cli.engine.docker_engine import connect
+from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.engine.protocol import BuildOptions, Engine, Image
 from stockhelper_cli.errors import Conflict, EngineError, NotFound
 from tests.contract.conftest import Lab
@@ -48,6 +53,43 @@ def test_an_engine_says_who_it_is_and_always_the_same(engine: Engine) -> None:
     assert info.data_root.startswith("/")
     assert info.operating_system
     assert info.architecture
+
+
+def test_what_is_told_of_an_engine_is_known_without_asking(engine: Engine) -> None:
+    info = engine.info()
+    assert (engine.api_version, engine.local) == (info.api_version, info.local)
+
+
+@pytest.mark.parametrize("lab", ["real"], indirect=True)
+def test_what_the_sdk_asks_over_ssh_has_the_same_answers(lab: Lab) -> None:
+    lab.run(says=["line"], Labels={"a": "b c"})
+    lab.network()
+    lab.volume()
+    plain = connect(find(os.environ))
+    with closing(connect(find(os.environ))) as through_the_sdk, closing(plain):
+        assert through_the_sdk._client  # made with the socket; from here on it takes the way of ssh
+        through_the_sdk._endpoint = replace(through_the_sdk._endpoint, url="ssh://far")
+        questions: list[Callable[[Engine], Any]] = [
+            lambda engine: replace(engine.info(), local=True),
+            lambda engine: engine.containers(lab.selector),
+            lambda engine: engine.networks(lab.selector),
+            lambda engine: engine.network(lab.name("net")),
+            lambda engine: engine.volumes(lab.selector),
+            lambda engine: engine.volume(lab.name("data")),
+            lambda engine: engine.image(lab.image),
+            lambda engine: engine.image("localhost/none:1"),
+            lambda engine: engine.logs(lab.name("one"), tail=3),
+        ]
+        for ask in questions:
+            assert ask(through_the_sdk) == ask(plain)
+        assert refusal(through_the_sdk) == refusal(plain)
+
+
+def refusal(engine: Engine) -> tuple[str, str]:
+    """Return how an engine says that a volume is not there."""
+    with pytest.raises(NotFound) as raised:
+        engine.volume("none")
+    return raised.value.message, raised.value.cause
 
 
 # --- containers

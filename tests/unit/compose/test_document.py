@@ -70,7 +70,7 @@ REFUSED = {
     "a:\n\tb: 1": "f.yaml:2: is not YAML: a tab indents this line; YAML wants spaces",
     "a: 1\nb: 2\na: 3": "f.yaml:3: a is set a second time; the first is in line 1",
     "s:\n  a: {x: 1,\n  x: 2}": "f.yaml:3: s.a.x is set a second time; the first is in line 2",
-    "a: {b: 1": "f.yaml:1: is not YAML: while parsing a flow mapping expected ',' or '}', but got '<stream end>'",
+    "a: {b: 1": "f.yaml:1: is not YAML: while parsing a flow mapping did not find expected ',' or '}'",
     "a: &a\n  b: *a": "f.yaml:2: the alias *a stands before or inside of its anchor",
     "a: *b": "f.yaml:1: the alias *b stands before or inside of its anchor",
     LAUGHS: "f.yaml:5: aliases make this file larger than 100000 values",
@@ -82,7 +82,7 @@ REFUSED = {
     "a: 2001-01-01": "f.yaml:1: 2001-01-01 is a date in YAML; put it in quotes",
     "a:\n  <<: 1": "f.yaml:2: a: << merges mappings only",
     "[1]": "f.yaml:1: the top level must be a mapping",
-    "a: 1\nb: '\x01'": "f.yaml:2: is not YAML: unacceptable character #x0001: special characters are not allowed",
+    "a: 1\nb: '\x01'": "f.yaml:2: is not YAML: unacceptable character #x0001: control characters are not allowed",
 }
 
 

@@ -43,13 +43,21 @@ def test_it_asks_over_tcp_with_the_password_and_shows_it_in_no_argument() -> Non
     engine = Recording(ExecResult(0, b"1\n", b""))
     query(engine, "db", OWNER, "SELECT 'x y'")
     ((command, environment),) = engine.asked
-    assert '-h "$(hostname)"' in command[2], "127.0.0.1 is trusted without a password"
+    assert "host=$(hostname)" in command[2], "127.0.0.1 is trusted without a password"
+    assert command[2].count(' -h "$host"') == command[2].count(" -h ") == 2
     assert command[-1] == "SELECT 'x y'"
     assert OWNER.password not in " ".join(command)
     assert environment["PGPASSWORD"] == OWNER.password
     assert (environment["PGUSER"], environment["PGDATABASE"]) == ("stockhelper", "stock")
     assert int(environment["PGCONNECT_TIMEOUT"]) <= 5
     assert environment["LC_ALL"] == "C", "messages are recognised in English"
+
+
+def test_who_has_patience_waits_inside_the_container_and_who_has_none_asks_once() -> None:
+    engine = Recording(ExecResult(0, b"1\n", b""))
+    query(engine, "db", OWNER, "SELECT 1", patience=0.4)
+    query(engine, "db", OWNER, "SELECT 1")
+    assert [command[4] for command, _ in engine.asked] == ["10", "0"]
 
 
 def test_a_question_with_a_limit_is_given_up_by_the_server_and_others_are_not() -> None:
