@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase, Warned
+from stockhelper_cli.findings import Finding, Status
 
 if TYPE_CHECKING:
     import rich.console
@@ -88,6 +89,7 @@ class Console:
                     "cause": error.cause,
                     "details": list(error.details),
                     "next": list(error.next),
+                    "findings": [finding.as_json() for finding in error.findings],
                 },
             )
             return
@@ -99,6 +101,10 @@ class Console:
             console.print(_text(("  why:  ", "dim"), error.cause))
         for command_line in error.next:
             console.print(_text(("  next: ", "dim"), (command_line, "cyan")))
+        # One that says the same would only say it twice.
+        if findings := [finding for finding in error.findings if finding.summary != error.message]:
+            console.print(_text(("what doctor finds:", "dim")))
+            console.print(findings_table(findings, stderr=True))
 
     def _print_json(
         self, command: str, *, ok: bool, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None
@@ -285,6 +291,44 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
         grid.add_column(header, overflow="fold")
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
+    return grid
+
+
+_MARKS: Final = {
+    Status.OK: ("✓", "+", "green"),
+    Status.FAILED: ("✗", "x", "bold red"),
+    Status.WARNING: ("!", "!", "bold yellow"),
+    Status.SKIPPED: ("-", "-", "dim"),
+}
+
+
+def findings_table(findings: Sequence[Finding], *, stderr: bool = False) -> Any:
+    """Return findings to print: a line each with mark, id and summary; what shows it and what to type below.
+
+    An ok shows its summary alone. `stderr` says where it will be printed: the marks are ASCII unless that is UTF-8.
+    """
+    from rich.table import Table
+
+    encoding = (sys.stderr if stderr else sys.stdout).encoding or ""
+    unicode = encoding.lower().startswith("utf")
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for finding in findings:
+        mark, ascii_mark, style = _MARKS[finding.status]
+        skipped = finding.status is Status.SKIPPED
+        grid.add_row(
+            _text(("  " + (mark if unicode else ascii_mark), style)),
+            _text((finding.id, "bold" if finding.bad else "dim" if skipped else "")),
+            _text((finding.summary, "bold" if finding.bad else "dim" if skipped else "")),
+        )
+        if finding.bad:
+            for line in finding.evidence:
+                grid.add_row("", "", _text((line, "")))
+            arrow = "→ " if unicode else "-> "
+            for line in (*([finding.remedy] if finding.remedy else []), *finding.commands):
+                grid.add_row("", "", _text((arrow, "dim"), (line, "cyan")))
     return grid
 
 

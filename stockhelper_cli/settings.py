@@ -61,20 +61,43 @@ def load_settings(environment: Mapping[str, str], dotenv: Dotenv | None) -> Sett
 
     Raises `ConfigError` (config.value) for the first bad value, naming file, line and key.
     """
-    given = {key: environment[key] for key in Settings.model_fields if key in environment}
-    # Compose's `${APP_PORT:-8000}` takes empty as unset; what may not be empty has no default there.
-    given = {k: v for k, v in given.items() if v or Settings.model_fields[k].is_required()}
+    given = _given(environment)
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = str(first["loc"][0])
-        raise ConfigError(
+        raise _errors(error, given, environment, dotenv)[0] from error
+
+
+def bad_values(environment: Mapping[str, str], dotenv: Dotenv | None) -> list[ConfigError]:
+    """Return what is wrong with a resolved environment: an error for each bad value, as `load_settings` raises it."""
+    given = _given(environment)
+    try:
+        Settings.model_validate(given)
+    except ValidationError as error:
+        return _errors(error, given, environment, dotenv)
+    return []
+
+
+def _given(environment: Mapping[str, str]) -> Mapping[str, str]:
+    given = {key: environment[key] for key in Settings.model_fields if key in environment}
+    # Compose's `${APP_PORT:-8000}` takes empty as unset; what may not be empty has no default there.
+    return {k: v for k, v in given.items() if v or Settings.model_fields[k].is_required()}
+
+
+def _errors(
+    invalid: ValidationError, given: Mapping[str, str], environment: Mapping[str, str], dotenv: Dotenv | None
+) -> list[ConfigError]:
+    # A value may be several types at once, and is then wrong for each of them: told once.
+    details = {str(each["loc"][0]): each for each in reversed(invalid.errors(include_url=False, include_context=False))}
+    return [
+        ConfigError(
             "config.value",
-            f"{_place(key, environment, dotenv)}: {key} {_complaint(key, first['type'], first['msg'])}",
-            cause=_given(key, given),
+            f"{_place(key, environment, dotenv)}: {key} {_complaint(key, detail['type'], detail['msg'])}",
+            cause=_shown(key, given),
             next=[f"mend {key}, then: stockhelper up"],
-        ) from error
+        )
+        for key, detail in reversed(details.items())
+    ]
 
 
 def _place(key: str, environment: Mapping[str, str], dotenv: Dotenv | None) -> str:
@@ -102,7 +125,7 @@ def _complaint(key: str, kind: str, message: str) -> str:
             return message[:1].lower() + message[1:]
 
 
-def _given(key: str, given: Mapping[str, str]) -> str:
+def _shown(key: str, given: Mapping[str, str]) -> str:
     """Show the bad value, unless it is a secret."""
     if key not in given or key.endswith("PASSWORD"):
         return "`stockhelper init` writes a .env with a random one" if key.endswith("PASSWORD") else ""

@@ -70,8 +70,11 @@ _NO_SUCH_FILE: Final = re.compile(r"Could not find the file|no such file or dire
 _PORT_TAKEN: Final = re.compile(r"(port is already allocated|address already in use|ports are not available)")
 
 
-def connect(endpoint: Endpoint) -> DockerEngine:
-    """Return the engine behind an endpoint. Raises `EngineError` if it goes away meanwhile or speaks too old an API."""
+def connect(endpoint: Endpoint, call_seconds: int = CALL_SECONDS) -> DockerEngine:
+    """Return the engine behind an endpoint; it has `call_seconds` for each ordinary call.
+
+    Raises `EngineError` if it goes away meanwhile or speaks too old an API.
+    """
     tls: docker.tls.TLSConfig | bool = False
     if endpoint.tls is not None:
         tls = docker.tls.TLSConfig(
@@ -83,7 +86,7 @@ def connect(endpoint: Endpoint) -> DockerEngine:
         client = docker.APIClient(
             base_url=endpoint.url,
             version="auto",
-            timeout=CALL_SECONDS,
+            timeout=call_seconds,
             tls=tls,
             max_pool_size=PARALLEL_CALLS,
             use_ssh_client=endpoint.url.startswith("ssh://"),
@@ -119,7 +122,7 @@ def _translated(what: str) -> Iterator[None]:
         raise EngineError(
             "engine.timeout",
             f"could not {what}: the engine does not answer",
-            cause=f"no answer in {CALL_SECONDS} s",
+            cause="there was no answer within its time limit",
             next=["stockhelper setup"],
         ) from error
     except (
