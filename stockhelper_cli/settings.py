@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,11 +94,19 @@ def _errors(
         ConfigError(
             "config.value",
             f"{_place(key, environment, dotenv)}: {key} {_complaint(key, detail['type'], detail['msg'])}",
-            cause=_shown(key, given),
+            cause=_misspelt(key, dotenv) or _shown(key, given),
             next=[f"mend {key}, then: stockhelper up"],
         )
         for key, detail in reversed(details.items())
     ]
+
+
+def _misspelt(key: str, dotenv: Dotenv | None) -> str:
+    """Say which unknown key of .env may have been meant as this one that it does not set, "" if none."""
+    if dotenv is None or key in dotenv:
+        return ""
+    near = difflib.get_close_matches(key, [other for other in dotenv if other not in Settings.model_fields], 1, 0.8)
+    return f"{dotenv.shown}:{dotenv.line(near[0])} sets {near[0]}: did you mean {key}?" if near else ""
 
 
 def _place(key: str, environment: Mapping[str, str], dotenv: Dotenv | None) -> str:

@@ -398,6 +398,10 @@ class FakeEngine:
         self.intercept("pull", reference)
         raise EngineError("image.registry", f"could not pull the image {reference}", cause="no registry in memory")
 
+    def ask_registry(self, reference: str) -> None:
+        what = f"could not find the image {reference} in its registry"
+        raise EngineError("image.registry", what, cause="no registry in memory")
+
     def context_files(self, options: BuildOptions) -> list[str]:
         ignore = options.context / ".dockerignore"
         lines = ignore.read_text().splitlines() if ignore.is_file() else []

@@ -29,6 +29,11 @@ class InterpolationError(ValueError):
     """A text that cannot be interpolated; the message says why in one line."""
 
 
+def variables_in(text: str) -> set[str]:
+    """Return the names of the variables that a text mentions, in defaults too."""
+    return set(re.findall(r"(?<!\$)(?:\$\$)*\$\{?([_A-Za-z][_A-Za-z0-9]*)", text))
+
+
 def interpolate(text: str, values: Mapping[str, str], unset: Callable[[str], None] = lambda name: None) -> str:
     """Return `text` with its variables replaced; `unset` is told each name that became blank.
 

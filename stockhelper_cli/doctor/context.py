@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
     from stockhelper_cli.compose.dotenv import Dotenv
     from stockhelper_cli.converge.state import ObservedState
+    from stockhelper_cli.doctor.needs import Needs
     from stockhelper_cli.engine.endpoints import Endpoint
     from stockhelper_cli.engine.protocol import BuildOptions, Engine, EngineInfo
 
@@ -196,3 +197,10 @@ class Context:
         from stockhelper_cli.converge.images import build_options
 
         return build_options(self.project, self.engine, list(self.project.services.values()))
+
+    @shared
+    def needs(self) -> Needs:
+        """What the next `up` would build and pull. Raises `ConfigError` and `EngineError`."""
+        from stockhelper_cli.doctor.needs import needs_of
+
+        return needs_of(self.project, self.engine, self.state, self.builds)

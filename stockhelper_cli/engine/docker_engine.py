@@ -57,6 +57,8 @@ PARALLEL_CALLS: Final = 10
 BUILD_TAIL_LINES: Final = 20
 _CHUNK_BYTES: Final = 1 << 20
 _BUILD_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : ")
+#: The engine's word for whether it can put a limit on a container -> which.
+_LIMITS: Final = {"MemoryLimit": "memory", "SwapLimit": "swap", "PidsLimit": "processes"}
 _DEFAULT_STOP_SECONDS: Final = 10
 _POLL_SECONDS: Final = 0.025
 #: How long after the end of its streams a command may still count as running.
@@ -339,6 +341,8 @@ class DockerEngine:
             operating_system=info["OperatingSystem"],
             architecture=info["Architecture"],
             local=self._local,
+            clock=_moment(info.get("SystemTime", "")),
+            lacks=tuple(limit for key, limit in _LIMITS.items() if not info.get(key, True)),
         )
 
     # --- containers
@@ -592,6 +596,17 @@ class DockerEngine:
                     "image.registry", error.message, cause=error.cause, next=["stockhelper setup"]
                 ) from error
             raise
+
+    def ask_registry(self, reference: str) -> None:
+        """Let the engine ask an image's registry for it."""
+        what = f"could not find the image {reference} in its registry"
+        try:
+            with _translated("ask the registry"):
+                self._client.inspect_distribution(reference)
+        except EngineError as error:
+            if error.code == "engine.lost":
+                raise
+            raise EngineError("image.registry", what, cause=error.cause, next=["stockhelper setup"]) from error
 
     @staticmethod
     def _raise_streamed(code: str, what: str, message: Mapping[str, Any], details: Sequence[str] = ()) -> None:
