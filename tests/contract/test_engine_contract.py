@@ -696,6 +696,14 @@ def test_a_registry_that_does_not_answer_is_told_apart(lab: Lab) -> None:
     assert raised.value.cause
 
 
+def test_a_registry_that_does_not_answer_is_told_apart_when_it_is_only_asked(lab: Lab) -> None:
+    with pytest.raises(EngineError) as raised:
+        lab.engine.ask_registry("localhost:1/shtest-absent:1")
+    assert raised.value.code == "image.registry"
+    assert raised.value.message == "could not find the image localhost:1/shtest-absent:1 in its registry"
+    assert raised.value.cause
+
+
 def test_saved_images_can_be_loaded_again_with_names_and_labels(lab: Lab) -> None:
     references = [lab.imported("first", ["LABEL n=1"]), lab.imported("second", ["LABEL n=2"])]
     before = [image_of(lab.engine, reference) for reference in references]

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 #: The number of the user `postgres` in the official images, by their C library, and in the stand-in.
 _UID: Final = {"Alpine (musl)": 70, "Debian (glibc)": 999, "the stand-in (glibc)": 70}
+#: Locales whose order of text is that of the code points, whatever the C library.
+_SAFE: Final = "('c', 'posix', 'c.utf8')"
 #: Databases and indexes whose order of text is the C library's.
-_BY_LIBRARY: Final = (
-    """SELECT count(*) FROM pg_database WHERE datlocprovider = 'c' AND datcollate NOT IN ('C', 'POSIX')"""
-)
-_INDEXES_BY_LIBRARY: Final = """SELECT count(*) FROM pg_index i, unnest(i.indcollation::oid[]) AS used
+_DATABASES: Final = f"""SELECT count(*) FROM pg_database
+WHERE datlocprovider = 'c' AND replace(lower(datcollate), '-', '') NOT IN {_SAFE}"""
+_INDEXES: Final = f"""SELECT count(*) FROM pg_index i, unnest(i.indcollation::oid[]) AS used
 JOIN pg_collation c ON c.oid = used
-WHERE c.collprovider = 'c' AND c.collcollate NOT IN ('C', 'POSIX')"""
+WHERE c.collprovider = 'c' AND replace(lower(c.collcollate), '-', '') NOT IN {_SAFE}"""
 
 
 class ImageFamily(Check):
@@ -92,8 +93,8 @@ def _order_of_text(context: Context, container: Container, credentials: Credenti
         return ["whether an index depends on the C library's order of text is not known: the database does not run"]
     server = Server(context.engine, container.id, credentials.user)
     try:
-        databases = server.rows(_BY_LIBRARY)[0][0]
-        indexes = sum(int(server.rows(_INDEXES_BY_LIBRARY, database=name)[0][0]) for name in server.databases())
+        databases = server.rows(_DATABASES)[0][0]
+        indexes = sum(int(server.rows(_INDEXES, database=name)[0][0]) for name in server.databases())
     except ServerError as error:
         return [f"whether an index depends on the C library's order of text is not known: {error}"]
     if databases == "0" and not indexes:

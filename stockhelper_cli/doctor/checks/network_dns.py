@@ -40,7 +40,9 @@ class NetworkDns(Check):
             "; ".join(f"{service} does not find {name}" for service, _, name in lost),
             *(f"within {container}, no address belongs to {name}" for _, container, name in lost),
             "is one of them out of the project's network, or in it without its name?",
-            commands=[f"stockhelper restart {' '.join(sorted({service for service, _, _ in lost}))}"],
+            # `up` replaces a container that is out of its network, and sees no lost name.
+            remedy="make the containers anew; the data stays:",
+            commands=["stockhelper down", "stockhelper up"],
         )
 
 
