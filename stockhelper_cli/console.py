@@ -302,10 +302,11 @@ _MARKS: Final = {
 }
 
 
-def findings_table(findings: Sequence[Finding], *, stderr: bool = False) -> Any:
+def findings_table(findings: Sequence[Finding], *, width: int = 0, stderr: bool = False) -> Any:
     """Return findings to print: a line each with mark, id and summary; what shows it and what to type below.
 
-    An ok shows its summary alone. `stderr` says where it will be printed: the marks are ASCII unless that is UTF-8.
+    `width` is how many characters the ids take at least, for several tables one below the other. `stderr` says where
+    it will be printed: the marks are ASCII unless that is UTF-8.
     """
     from rich.table import Table
 
@@ -313,22 +314,21 @@ def findings_table(findings: Sequence[Finding], *, stderr: bool = False) -> Any:
     unicode = encoding.lower().startswith("utf")
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=width)
     grid.add_column(overflow="fold")
     for finding in findings:
         mark, ascii_mark, style = _MARKS[finding.status]
-        skipped = finding.status is Status.SKIPPED
+        emphasis = "bold" if finding.bad else "dim" if finding.status is Status.SKIPPED else ""
         grid.add_row(
             _text(("  " + (mark if unicode else ascii_mark), style)),
-            _text((finding.id, "bold" if finding.bad else "dim" if skipped else "")),
-            _text((finding.summary, "bold" if finding.bad else "dim" if skipped else "")),
+            _text((finding.id, emphasis)),
+            _text((finding.summary, emphasis)),
         )
-        if finding.bad:
-            for line in finding.evidence:
-                grid.add_row("", "", _text((line, "")))
-            arrow = "→ " if unicode else "-> "
-            for line in (*([finding.remedy] if finding.remedy else []), *finding.commands):
-                grid.add_row("", "", _text((arrow, "dim"), (line, "cyan")))
+        for line in finding.evidence:
+            grid.add_row("", "", _text((line, "" if finding.bad else "dim")))
+        arrow = "→ " if unicode else "-> "
+        for line in (*([finding.remedy] if finding.remedy else []), *finding.commands):
+            grid.add_row("", "", _text((arrow, "dim"), (line, "cyan")))
     return grid
 
 

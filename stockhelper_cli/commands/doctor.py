@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from stockhelper_cli.doctor.context import Context
 
 _Names = Annotated[list[str] | None, typer.Option(metavar="ID", show_default=False)]
+
+
+_BAD: Final = (Status.FAILED, Status.WARNING)
 
 
 def register(app: typer.Typer) -> None:
@@ -66,9 +69,7 @@ def doctor(
         "counts": {status.value: count for status, count in _counts(findings).items()},
         "fixed": fixed,
     }
-    invocation.console.succeed(
-        "doctor", result, lambda show: _render(findings, fixed, invocation, show), ok=code is ExitCode.DONE
-    )
+    invocation.console.succeed("doctor", result, lambda show: _render(findings, fixed, show), ok=code is ExitCode.DONE)
     if code is not ExitCode.DONE:
         raise typer.Exit(code)
 
@@ -136,32 +137,36 @@ def _described(check: Check) -> dict[str, str]:
 def _render_list(rows: Sequence[dict[str, str]], show: Callable[..., None]) -> None:
     from stockhelper_cli.console import table
 
-    show(table(("ID", "WELL IF", "--fix"), [(row["id"], row["title"], row["fix"]) for row in rows]))
+    lines = []
+    for row in rows:
+        lines.append((row["id"], row["title"]))
+        lines += [("", f"--fix {row['fix']}")] if row["fix"] else []
+    show(table(("ID", "WELL IF"), lines))
 
 
-def _render(
-    findings: Sequence[Finding], fixed: Sequence[str], invocation: Invocation, show: Callable[..., None]
-) -> None:
+def _render(findings: Sequence[Finding], fixed: Sequence[str], show: Callable[..., None]) -> None:
     from stockhelper_cli.console import findings_table, paint
 
+    width = max((len(finding.id) for finding in findings), default=0)
     problems = sorted((f for f in findings if f.bad), key=lambda f: f.status is Status.WARNING)
     if problems:
-        show(findings_table(problems))
-    if not invocation.console.quiet:
-        _render_groups([finding for finding in findings if not finding.bad], show)
-    counts = _counts(findings)
-    words = {Status.FAILED: "failed", Status.WARNING: "warnings", Status.OK: "ok", Status.SKIPPED: "skipped"}
-    told = ", ".join(f"{counts[status]} {word}" for status, word in words.items() if counts[status])
-    told = told.replace("1 warnings", "1 warning")
-    style = "bold red" if counts[Status.FAILED] else "bold yellow" if counts[Status.WARNING] else "bold green"
-    show(paint((told, style), f"  (mended: {', '.join(fixed)})" if fixed else ""))
+        show(findings_table(problems, width=width))
+    well = [finding for finding in findings if not finding.bad]
+    for group in dict.fromkeys(finding.group for finding in well):
+        show(paint((group, "bold")))
+        show(findings_table([finding for finding in well if finding.group == group], width=width))
+    worst = problems[0].status if problems else Status.OK
+    style = {Status.FAILED: "bold red", Status.WARNING: "bold yellow"}.get(worst, "bold green")
+    show(paint((_summary(findings), style), f"; mended: {', '.join(fixed)}" if fixed else ""))
     if fixable := [finding.id for finding in findings if finding.fix]:
         show(paint("  next: ", (f"stockhelper doctor --fix {' '.join(fixable)}", "cyan")))
 
 
-def _render_groups(findings: Sequence[Finding], show: Callable[..., None]) -> None:
-    from stockhelper_cli.console import findings_table, paint
-
-    for group in dict.fromkeys(finding.group for finding in findings):
-        show(paint((group, "bold")))
-        show(findings_table([finding for finding in findings if finding.group == group]))
+def _summary(findings: Sequence[Finding]) -> str:
+    """Return how many there are of each status, those with problems by their ids, which may have left the screen."""
+    told = []
+    for status in (Status.FAILED, Status.WARNING, Status.OK, Status.SKIPPED):
+        if ids := [finding.id for finding in findings if finding.status is status]:
+            word = "warnings" if status is Status.WARNING and len(ids) > 1 else status.value
+            told.append(f"{len(ids)} {word}" + (f" ({', '.join(ids)})" if status in _BAD else ""))
+    return ", ".join(told)

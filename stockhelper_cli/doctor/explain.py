@@ -27,4 +27,5 @@ def explain(error: StockhelperError, context: Context) -> tuple[Finding, ...]:
     if not explaining:
         return ()
     findings = judge(chosen(explaining, ASSUMED), context, assumed=ASSUMED, limit_seconds=EXPLAIN_SECONDS)
-    return tuple(finding for finding in findings if finding.bad)
+    # One that was not ready in time has found nothing.
+    return tuple(finding for finding in findings if finding.bad and finding.seconds < EXPLAIN_SECONDS)

@@ -33,7 +33,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The package index that a build is told to use."""
+    """The package index that a build is told to use; `host` is "" where the URL is none."""
 
     url: str
     host: str
@@ -82,5 +82,9 @@ def index_of(builds: Mapping[str, BuildOptions]) -> Index | None:
         if url := options.args.get(INDEX_KEY):
             parts = urlsplit(url)
             secure = parts.scheme == "https"
-            return Index(url, parts.hostname or "", parts.port or (443 if secure else 80), secure)
+            try:
+                port = parts.port
+            except ValueError:  # not a number
+                return Index(url, "", 0, secure)
+            return Index(url, parts.hostname or "", port or (443 if secure else 80), secure)
     return None

@@ -27,8 +27,9 @@ class ConfigEnv(Check):
         try:
             dotenv = context.variables.dotenv
         except ConfigError as error:
-            missing = error.code == "config.env_missing" and not (context.root / ".env").exists()
-            return failure_of(error, fix=f"write {context.root / '.env'} with random secrets" if missing else "")
+            # Else a file that --env-file names is missing, and only the user can know what it should hold.
+            ours = error.code == "config.env_missing" and "stockhelper init" in error.next
+            return failure_of(error, fix=f"write {context.root / '.env'} with random secrets" if ours else "")
         return ok("no env file is used" if dotenv is None else f"{dotenv.shown}: {len(dotenv)} settings")
 
     def mend(self, context: Context, emit: Emit) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias
 
 from stockhelper_cli.doctor.check import Check, Group, failed, ok, skipped
-from stockhelper_cli.doctor.needs import index_of
 from stockhelper_cli.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -18,13 +16,13 @@ _Question: TypeAlias = tuple[str, str, str]
 
 
 class NetworkDns(Check):
-    """Asks, within running containers, for the names that their services go by, and for a configured index's."""
+    """Asks, within running containers, for the names of the services that they depend on."""
 
     id = "network.dns"
     group = Group.NETWORK
     title = "containers find each other by name"
     needs = ("engine.answers",)
-    explains = frozenset({"service.unhealthy", "service.exited", "migration.failed", "image.build"})
+    explains = frozenset({"service.unhealthy", "service.exited", "migration.failed"})
 
     def examine(self, context: Context) -> Finding:
         """Resolve every name in a container that needs it."""
@@ -33,9 +31,11 @@ class NetworkDns(Check):
             return skipped("no container runs that has to find another")
         with ThreadPoolExecutor(len(questions)) as pool:
             answers = list(pool.map(lambda question: _found(context, question), questions))
-        lost = [question for question, found in zip(questions, answers, strict=True) if found is False]
+        told = list(zip(questions, answers, strict=True))
+        lost = [question for question, found in told if found is False]
         if not lost:
-            return ok(", ".join(f"{service} finds {name}" for service, _, name in questions))
+            words = {True: "finds", None: "cannot be asked for"}
+            return ok(", ".join(f"{service} {words[found]} {name}" for (service, _, name), found in told))
         return failed(
             "; ".join(f"{service} does not find {name}" for service, _, name in lost),
             *(f"within {container}, no address belongs to {name}" for _, container, name in lost),
@@ -54,18 +54,13 @@ def _questions(context: Context) -> list[_Question]:
         for container in context.state.of_service(name)[:1]
         if container.running
     }
-    asked = [
+    return [
         (name, running[name].name, dependency.service)
         for name in running
         for dependency in context.project.services[name].depends_on
         if dependency.service in running
         and set(context.project.services[name].networks) & set(context.project.services[dependency.service].networks)
     ]
-    index = index_of(context.builds) if context.needs.builds else None
-    if index is not None and running and not _is_address(index.host):
-        name = next(iter(running))
-        asked.append((name, running[name].name, index.host))
-    return asked
 
 
 def _found(context: Context, question: _Question) -> bool | None:
@@ -77,11 +72,3 @@ def _found(context: Context, question: _Question) -> bool | None:
         return None
     # getent(1): 2 where the name has no entry. Another code is not its answer: an image may lack the program.
     return {0: True, 2: False}.get(code)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -33,6 +33,8 @@ class NetworkIndex(Check):
             return ok(f"a build is due ({_causes(context)}); it uses pip's own index, unless {INDEX_KEY} names another")
         place = f"{index.host}:{index.port}"
         remedy = f"mend {INDEX_KEY} in .env, or remove it"
+        if not index.host:
+            return failed(f"{INDEX_KEY} is not a URL: {index.url}", remedy=remedy)
         if index.host in ("localhost", "::1") or index.host.startswith("127."):
             return failed(
                 f"the package index {place} is out of a build's reach",
