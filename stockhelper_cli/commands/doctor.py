@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -17,11 +16,9 @@ from stockhelper_cli.lock import exclusive
 if TYPE_CHECKING:
     from stockhelper_cli.doctor.check import Check
     from stockhelper_cli.doctor.context import Context
+    from stockhelper_cli.doctor.report import Report
 
-_Names = Annotated[list[str] | None, typer.Option(metavar="ID", show_default=False)]
-
-
-_BAD: Final = (Status.FAILED, Status.WARNING)
+_STYLES: Final = {Status.FAILED: "bold red", Status.WARNING: "bold yellow"}
 
 
 def register(app: typer.Typer) -> None:
@@ -44,34 +41,31 @@ def doctor(
     An ID is a check's, or what stands before its dot for all of those; --only and --skip may be repeated. Exits 1 if
     something failed, 4 if the engine cannot be asked.
     """
-    from stockhelper_cli.doctor.catalogue import chosen, ids_of
-
     if ids and not fix:
         raise StockhelperError("usage", f"{' '.join(ids)} without --fix", next=["stockhelper doctor --only ID"])
+    from stockhelper_cli.doctor.catalogue import chosen, ids_of
+
     checks = chosen(only or (), skip or ())
+    everything = {check.id for check in checks}
     if list_checks:
         rows = [_described(check) for check in checks]
         invocation.console.succeed("doctor", {"checks": rows}, lambda show: _render_list(rows, show))
         return
-    shown = ids_of(only) if only else {check.id for check in checks}
-    to_mend = ids_of(ids or ()) or {check.id for check in checks}
-    findings, fixed = _examine(invocation, checks), []
-    if fix:
-        announced = [finding for finding in findings if finding.fix and finding.id in to_mend]
-        if announced:
-            fixed = _mend(invocation, checks, announced)
-            findings = _examine(invocation, checks)
-    # What was not asked for is told only where it is why something else was skipped.
-    findings = [finding for finding in findings if finding.id in shown or finding.status is Status.FAILED]
-    code = exit_code(checks, findings)
-    result = {
-        "findings": [finding.as_json() for finding in findings],
-        "counts": {status.value: count for status, count in _counts(findings).items()},
-        "fixed": fixed,
-    }
-    invocation.console.succeed("doctor", result, lambda show: _render(findings, fixed, show), ok=code is ExitCode.DONE)
-    if code is not ExitCode.DONE:
-        raise typer.Exit(code)
+    shown, to_mend = ids_of(only or ()) or everything, ids_of(ids or ()) or everything
+    report = _examine(invocation, checks, shown)
+    mended: list[str] = []
+    fixable = [finding for finding in report.findings if finding.fix and finding.id in to_mend]
+    if fix and fixable:
+        mended = _mend(invocation, checks, fixable)
+        report = _examine(invocation, checks, shown)
+    invocation.console.succeed(
+        "doctor",
+        {**report.as_json(), "fixed": mended},
+        lambda show: _render(report, mended, show),
+        ok=report.exit_code is ExitCode.DONE,
+    )
+    if report.exit_code is not ExitCode.DONE:
+        raise typer.Exit(report.exit_code)
 
 
 def context_of(invocation: Invocation, **given: Any) -> Context:
@@ -81,36 +75,28 @@ def context_of(invocation: Invocation, **given: Any) -> Context:
     return Context(invocation.environ, invocation.root, invocation.project, **given)
 
 
-def exit_code(checks: Sequence[Check], findings: Sequence[Finding]) -> ExitCode:
-    """Return 0 unless something failed: then 4 where the environment is to blame, else 1."""
-    failures = {finding.id for finding in findings if finding.status is Status.FAILED}
-    return max((check.exit_code for check in checks if check.id in failures), default=ExitCode.DONE)
+def _examine(invocation: Invocation, checks: Sequence[Check], shown: set[str]) -> Report:
+    from stockhelper_cli.doctor.report import examine
+
+    with closing(context_of(invocation)) as context:
+        return examine(checks, context, shown=shown)
 
 
-def _examine(invocation: Invocation, checks: Sequence[Check]) -> list[Finding]:
-    from stockhelper_cli.doctor.judge import judge
-
-    context = context_of(invocation)
-    try:
-        return judge(checks, context)
-    finally:
-        context.close()
-
-
-def _mend(invocation: Invocation, checks: Sequence[Check], announced: Sequence[Finding]) -> list[str]:
+def _mend(invocation: Invocation, checks: Sequence[Check], fixable: Sequence[Finding]) -> list[str]:
     """Show what will be done, ask, do it, and return the ids of what was mended."""
     by_id = {check.id: check for check in checks}
-    for finding in announced:
+    for finding in fixable:
         invocation.console.note(("fix ", "bold"), (finding.id, "cyan"), f": {finding.fix}")
     invocation.confirm("Do this?", "yes")
-    for finding in announced:
-        context = context_of(invocation).fresh()
-        try:
-            with _locked(context), invocation.console.progress() as emit:
-                by_id[finding.id].mend(context, emit)
-        finally:
-            context.close()
-    return [finding.id for finding in announced]
+    for finding in fixable:
+        # Anew for each: what one mends may be what another asks for.
+        with (
+            closing(context_of(invocation, call_seconds=None)) as context,
+            _locked(context),
+            invocation.console.progress() as emit,
+        ):
+            by_id[finding.id].mend(context, emit)
+    return [finding.id for finding in fixable]
 
 
 @contextmanager
@@ -124,10 +110,6 @@ def _locked(context: Context) -> Iterator[None]:
         lock = exclusive(engine, project)
     with lock:
         yield
-
-
-def _counts(findings: Sequence[Finding]) -> Counter[Status]:
-    return Counter({status: sum(finding.status is status for finding in findings) for status in Status})
 
 
 def _described(check: Check) -> dict[str, str]:
@@ -144,29 +126,27 @@ def _render_list(rows: Sequence[dict[str, str]], show: Callable[..., None]) -> N
     show(table(("ID", "WELL IF"), lines))
 
 
-def _render(findings: Sequence[Finding], fixed: Sequence[str], show: Callable[..., None]) -> None:
+def _render(report: Report, mended: Sequence[str], show: Callable[..., None]) -> None:
     from stockhelper_cli.console import findings_table, paint
 
-    width = max((len(finding.id) for finding in findings), default=0)
-    problems = sorted((f for f in findings if f.bad), key=lambda f: f.status is Status.WARNING)
-    if problems:
+    width = max((len(finding.id) for finding in report.findings), default=0)
+    if problems := report.problems:
         show(findings_table(problems, width=width))
-    well = [finding for finding in findings if not finding.bad]
+    well = [finding for finding in report.findings if not finding.bad]
     for group in dict.fromkeys(finding.group for finding in well):
         show(paint((group, "bold")))
         show(findings_table([finding for finding in well if finding.group == group], width=width))
-    worst = problems[0].status if problems else Status.OK
-    style = {Status.FAILED: "bold red", Status.WARNING: "bold yellow"}.get(worst, "bold green")
-    show(paint((_summary(findings), style), f"; mended: {', '.join(fixed)}" if fixed else ""))
-    if fixable := [finding.id for finding in findings if finding.fix]:
+    style = _STYLES[problems[0].status] if problems else "bold green"
+    show(paint((_summary(report), style), f"; mended: {', '.join(mended)}" if mended else ""))
+    if fixable := [finding.id for finding in report.findings if finding.fix]:
         show(paint("  next: ", (f"stockhelper doctor --fix {' '.join(fixable)}", "cyan")))
 
 
-def _summary(findings: Sequence[Finding]) -> str:
+def _summary(report: Report) -> str:
     """Return how many there are of each status, those with problems by their ids, which may have left the screen."""
     told = []
     for status in (Status.FAILED, Status.WARNING, Status.OK, Status.SKIPPED):
-        if ids := [finding.id for finding in findings if finding.status is status]:
+        if ids := report.of(status):
             word = "warnings" if status is Status.WARNING and len(ids) > 1 else status.value
-            told.append(f"{len(ids)} {word}" + (f" ({', '.join(ids)})" if status in _BAD else ""))
+            told.append(f"{len(ids)} {word}" + (f" ({', '.join(ids)})" if status in _STYLES else ""))
     return ", ".join(told)

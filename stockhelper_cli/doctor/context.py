@@ -107,10 +107,6 @@ class Context:
             self._slots[name] = Future()
             return self._slots[name], True
 
-    def fresh(self) -> Context:
-        """Return a context that has asked nothing yet, and that waits for the engine as long as every other command."""
-        return Context(self.environ, self._find_root, self._load, call_seconds=None)
-
     def close(self) -> None:
         """Let go of the engine, if this context has connected to it."""
         if self._connected is not None:
