@@ -119,7 +119,14 @@ class FakeEngine:
     # --- the protocol
     def info(self) -> EngineInfo:
         return EngineInfo(
-            "fake-engine", "20.10.24", self.api_version, "/var/lib/docker", "Fake", "x86_64", local=self.local
+            "fake-engine",
+            "20.10.24",
+            self.api_version,
+            "/var/lib/docker",
+            "Fake",
+            "x86_64",
+            local=self.local,
+            clock=self.clock(),
         )
 
     def containers(self, labels: Sequence[str]) -> list[Container]:

@@ -470,6 +470,10 @@ def test_two_faults_at_once_are_both_named_and_problems_come_first(project: Sand
     with socket.create_server(("127.0.0.1", project.port)):
         assert names_only(project, "config.env_private", "config.ports").code == 1
         lines = project.run("doctor").out.splitlines()
+        plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        ascii_only = project.run("doctor", environment=plain).out
+    assert re.search(r"^  x config\.ports .*\n(.*\n)* +-> ", ascii_only, re.MULTILINE)
+    assert re.search(r"^  \+ engine\.reachable ", ascii_only, re.MULTILINE)
     told = [line.split()[1] for line in lines if line.startswith(("  ✗", "  !", "  ✓", "  -"))]
     assert told[:2] == ["config.ports", "config.env_private"]
     assert any(line.startswith("1 failed (config.ports), 1 warning (config.env_private), ") for line in lines)
