@@ -35,7 +35,6 @@ class Needs:
 class Index:
     """The package index that a build is told to use; `host` is "" where the URL is none."""
 
-    url: str
     host: str
     port: int
     secure: bool
@@ -85,6 +84,6 @@ def index_of(builds: Mapping[str, BuildOptions]) -> Index | None:
             try:
                 port = parts.port
             except ValueError:  # not a number
-                return Index(url, "", 0, secure)
-            return Index(url, parts.hostname or "", port or (443 if secure else 80), secure)
+                return Index("", 0, secure)
+            return Index(parts.hostname or "", port or (443 if secure else 80), secure)
     return None

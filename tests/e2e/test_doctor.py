@@ -225,6 +225,13 @@ def test_an_index_out_of_a_builds_reach_is_named_when_a_build_is_due(project: Sa
     assert said in diagnosis.told("network.index")
 
 
+def test_an_index_that_is_no_url_is_named_and_its_password_is_not_shown(project: Sandbox) -> None:
+    project.set("PIP_INDEX_URL", "https://me:canary-secret@index.invalid:port/simple")
+    diagnosis = names_only(project, "network.index")
+    assert "PIP_INDEX_URL is not a URL" in diagnosis.told("network.index")
+    assert "canary-secret" not in json.dumps(diagnosis.findings)
+
+
 #: An authority, and a certificate of its for the address $0.
 CERTIFICATES = """
 new="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"

@@ -34,7 +34,8 @@ class NetworkIndex(Check):
         place = f"{index.host}:{index.port}"
         remedy = f"mend {INDEX_KEY} in .env, or remove it"
         if not index.host:
-            return failed(f"{INDEX_KEY} is not a URL: {index.url}", remedy=remedy)
+            # Not shown: it may hold a password.
+            return failed(f"{INDEX_KEY} is not a URL with a host, and a port that is a number", remedy=remedy)
         if index.host in ("localhost", "::1") or index.host.startswith("127."):
             return failed(
                 f"the package index {place} is out of a build's reach",
