@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase, Warned
+from stockhelper_cli.findings import Finding, Status
 
 if TYPE_CHECKING:
     import rich.console
@@ -91,6 +92,7 @@ class Console:
                     "cause": error.cause,
                     "details": list(error.details),
                     "next": list(error.next),
+                    "findings": [finding.as_json() for finding in error.findings],
                 },
             )
             return
@@ -103,6 +105,10 @@ class Console:
         for command_line in error.next:
             # Broken by the terminal itself, if at all: so it is copied as the one line that it is.
             console.print(_text(("  next: ", "dim"), (command_line, "cyan")), soft_wrap=True)
+        # One that says the same would only say it twice.
+        if findings := [finding for finding in error.findings if finding.summary != error.message]:
+            console.print(_text(("what doctor finds:", "dim")))
+            console.print(findings_table(findings, stderr=True))
 
     def _print_json(
         self, command: str, *, ok: bool, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None
@@ -338,6 +344,44 @@ class _Table:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     """Return a table to print; what matters most comes first."""
     return _Table(headers, rows)
+
+
+_MARKS: Final = {
+    Status.OK: ("✓", "+", "green"),
+    Status.FAILED: ("✗", "x", "bold red"),
+    Status.WARNING: ("!", "!", "bold yellow"),
+    Status.SKIPPED: ("-", "-", "dim"),
+}
+
+
+def findings_table(findings: Sequence[Finding], *, width: int = 0, stderr: bool = False) -> Any:
+    """Return findings to print: a line each with mark, id and summary; what shows it and what to type below.
+
+    `width` is how many characters the ids take at least, for several tables one below the other. `stderr` says where
+    it will be printed: the marks are ASCII unless that is UTF-8.
+    """
+    from rich.table import Table
+
+    encoding = (sys.stderr if stderr else sys.stdout).encoding or ""
+    unicode = encoding.lower().startswith("utf")
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=width)
+    grid.add_column(overflow="fold")
+    for finding in findings:
+        mark, ascii_mark, style = _MARKS[finding.status]
+        emphasis = "bold" if finding.bad else "dim" if finding.status is Status.SKIPPED else ""
+        grid.add_row(
+            _text(("  " + (mark if unicode else ascii_mark), style)),
+            _text((finding.id, emphasis)),
+            _text((finding.summary, emphasis)),
+        )
+        for line in finding.evidence:
+            grid.add_row("", "", _text((line, "" if finding.bad else "dim")))
+        arrow = "→ " if unicode else "-> "
+        for line in (*([finding.remedy] if finding.remedy else []), *finding.commands):
+            grid.add_row("", "", _text((arrow, "dim"), (line, "cyan")))
+    return grid
 
 
 def show_cursor() -> None:

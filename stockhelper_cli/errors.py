@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 
+from stockhelper_cli.findings import Finding
+
 
 class ExitCode(IntEnum):
     """The exit codes of every command, as the command-line contract fixes them."""
@@ -114,6 +116,8 @@ class StockhelperError(Exception):
         self.cause = cause
         self.next = tuple(next)
         self.details = tuple(details)
+        #: What `doctor` found that explains it; filled in where the failed command ends.
+        self.findings: tuple[Finding, ...] = ()
 
 
 class ConfigError(StockhelperError):

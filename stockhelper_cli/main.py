@@ -39,6 +39,7 @@ VERBS: Final = {
     "down": ("down", "Remove the containers and the network; the data stay."),
     "status": ("status", "Show the services: state, health, ports, image, uptime."),
     "ps": ("status", ""),
+    "doctor": ("doctor", "Say what is wrong, what shows it, and what to type."),
     "logs": ("logs", "Show what the services print."),
     "exec": ("exec", "Run a command in a service's container."),
     "shell": ("exec", "Open a shell in a service's container."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -81,20 +82,51 @@ def load_settings(environment: Mapping[str, str], dotenv: Dotenv | None) -> Sett
 
     Raises `ConfigError` (config.value) for the first bad value, naming file, line and key.
     """
-    given = {key: environment[key] for key in Settings.model_fields if key in environment}
-    # Compose's `${APP_PORT:-8000}` takes empty as unset; what may not be empty has no default there.
-    given = {k: v for k, v in given.items() if v or Settings.model_fields[k].is_required()}
+    given = _given(environment)
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = str(first["loc"][0])
-        raise ConfigError(
+        raise _errors(error, given, environment, dotenv)[0] from error
+
+
+def bad_values(environment: Mapping[str, str], dotenv: Dotenv | None) -> list[ConfigError]:
+    """Return what is wrong with a resolved environment: an error for each bad value, as `load_settings` raises it."""
+    given = _given(environment)
+    try:
+        Settings.model_validate(given)
+    except ValidationError as error:
+        return _errors(error, given, environment, dotenv)
+    return []
+
+
+def _given(environment: Mapping[str, str]) -> Mapping[str, str]:
+    given = {key: environment[key] for key in Settings.model_fields if key in environment}
+    # Compose's `${APP_PORT:-8000}` takes empty as unset; what may not be empty has no default there.
+    return {k: v for k, v in given.items() if v or Settings.model_fields[k].is_required()}
+
+
+def _errors(
+    invalid: ValidationError, given: Mapping[str, str], environment: Mapping[str, str], dotenv: Dotenv | None
+) -> list[ConfigError]:
+    # A value may be several types at once, and is then wrong for each of them: told once.
+    details = {str(each["loc"][0]): each for each in reversed(invalid.errors(include_url=False, include_context=False))}
+    return [
+        ConfigError(
             "config.value",
-            f"{place_of(key, environment, dotenv)}: {key} {_complaint(key, first['type'], first['msg'])}",
-            cause=_given(key, given),
+            f"{place_of(key, environment, dotenv)}: {key} {_complaint(key, detail['type'], detail['msg'])}",
+            cause=_misspelt(key, dotenv) or _shown(key, given),
             next=[f"mend {key}, then: stockhelper up"],
-        ) from error
+        )
+        for key, detail in reversed(details.items())
+    ]
+
+
+def _misspelt(key: str, dotenv: Dotenv | None) -> str:
+    """Say which unknown key of .env may have been meant as this one that it does not set, "" if none."""
+    if dotenv is None or key in dotenv:
+        return ""
+    near = difflib.get_close_matches(key, [other for other in dotenv if other not in Settings.model_fields], 1, 0.8)
+    return f"{dotenv.shown}:{dotenv.line(near[0])} sets {near[0]}: did you mean {key}?" if near else ""
 
 
 def _complaint(key: str, kind: str, message: str) -> str:
@@ -117,7 +149,7 @@ def _complaint(key: str, kind: str, message: str) -> str:
             return message[:1].lower() + message[1:]
 
 
-def _given(key: str, given: Mapping[str, str]) -> str:
+def _shown(key: str, given: Mapping[str, str]) -> str:
     """Show the bad value, unless it is a secret."""
     if key not in given or key.endswith("PASSWORD"):
         return "`stockhelper init` writes a .env with a random one" if key.endswith("PASSWORD") else ""

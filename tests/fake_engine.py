@@ -119,7 +119,14 @@ class FakeEngine:
     # --- the protocol
     def info(self) -> EngineInfo:
         return EngineInfo(
-            "fake-engine", "20.10.24", self.api_version, "/var/lib/docker", "Fake", "x86_64", local=self.local
+            "fake-engine",
+            "20.10.24",
+            self.api_version,
+            "/var/lib/docker",
+            "Fake",
+            "x86_64",
+            local=self.local,
+            clock=self.clock(),
         )
 
     def containers(self, labels: Sequence[str]) -> list[Container]:
@@ -397,6 +404,10 @@ class FakeEngine:
     def pull(self, reference: str, progress: Progress) -> None:
         self.intercept("pull", reference)
         raise EngineError("image.registry", f"could not pull the image {reference}", cause="no registry in memory")
+
+    def ask_registry(self, reference: str) -> None:
+        what = f"could not find the image {reference} in its registry"
+        raise EngineError("image.registry", what, cause="no registry in memory")
 
     def context_files(self, options: BuildOptions) -> list[str]:
         ignore = options.context / ".dockerignore"

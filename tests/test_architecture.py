@@ -24,9 +24,10 @@ MIGRATIONS = ROOT / "migrations"
 
 #: What each part of the CLI may import of the others. The longest name that fits a module is its part; a part may
 #: import itself. Nothing here imports upwards, and a new edge is to be added here on purpose.
-GROUND = {"errors", "events", "labels"}
+GROUND = {"errors", "events", "labels", "findings"}
 LAYERS: dict[str, set[str]] = {
-    "errors": set(),
+    "findings": set(),
+    "errors": {"findings"},
     "events": set(),
     "labels": set(),
     "console": GROUND,
@@ -50,9 +51,11 @@ LAYERS: dict[str, set[str]] = {
     "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine"}
     | {"status", "stack", "backup"},
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
+    "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "compose", "database", "converge"}
+    | {"machine", "secrets", "stack", "status", "migration", "backup", "credentials"},
     "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
-    | {"backup", "restore", "credentials"},
+    | {"backup", "restore", "credentials", "doctor"},
     "streams": set(),
     "main": {*GROUND, "console", "commands", "streams"},
     "__main__": {"main"},

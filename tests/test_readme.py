@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from stockhelper_cli.compose import keys
+from stockhelper_cli.doctor.catalogue import all_checks
 from stockhelper_cli.errors import ERROR_CODES
 from stockhelper_cli.main import VERBS, app
 from tests.sandbox import ROOT
@@ -70,6 +71,11 @@ def test_the_global_options_are_those_of_the_command_line() -> None:
 def test_the_exit_codes_are_those_of_the_table_in_the_code() -> None:
     told = {code: int(row[0]) for row in rows("Exit codes") if len(row) > 2 for code in quoted(row[2])}
     assert told == {code: int(exit_code) for code, exit_code in ERROR_CODES.items()}
+
+
+def test_the_checks_are_those_of_doctor() -> None:
+    told = {row[0].strip("`"): (row[1], row[2].rstrip("| ")) for row in rows("Checks")}
+    assert told == {check.id: (check.title, check.fixes) for check in all_checks()}
 
 
 def test_the_settings_are_those_of_the_example() -> None:

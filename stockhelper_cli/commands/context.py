@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
@@ -18,8 +18,11 @@ from stockhelper_cli.errors import ConfigError, StockhelperError
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
+    from stockhelper_cli.compose.dotenv import Dotenv
     from stockhelper_cli.engine.protocol import Engine
     from stockhelper_cli.events import Emit
+
+SettingsCheck: TypeAlias = "Callable[[Mapping[str, str], Dotenv | None], object]"
 
 #: What marks a project's root.
 MARK: Final = Path("compose") / "compose.yaml"
@@ -59,17 +62,26 @@ class Invocation:
             next=["stockhelper -C PATH-TO-THE-PROJECT " + self.command],
         )
 
-    def project(self, services: Sequence[str] = (), *, overrides: Sequence[Path] = ()) -> Project:
+    def project(
+        self,
+        services: Sequence[str] = (),
+        *,
+        overrides: Sequence[Path] = (),
+        check: SettingsCheck | None = None,
+    ) -> Project:
         """Load the project and check its settings.
 
         `services` are those that the user named: their profiles are active. `overrides` are further compose files,
         relative to the root.
 
-        Raises `ConfigError`.
+        `check` looks at the settings in the usual check's place. Raises `ConfigError`.
         """
         from stockhelper_cli import compose
-        from stockhelper_cli.settings import load_settings
 
+        if check is None:
+            from stockhelper_cli.settings import load_settings
+
+            check = load_settings
         root = self.root()
         if self.env_file is None and not (root / ".env").exists():
             raise ConfigError(
@@ -91,7 +103,7 @@ class Invocation:
                 project_name=self.project_name,
                 enable=services,
                 environ=self.environ,
-                check=load_settings,
+                check=check,
             )
 
         project = load([self.directory / file for file in self.files])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stockhelper_cli.commands.context import Invocation, Services, Timeout, checked_timeout, verb
+from stockhelper_cli.errors import Interruption, StockhelperError
 from stockhelper_cli.lock import exclusive
 
 if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project
+    from stockhelper_cli.engine.protocol import Engine
     from stockhelper_cli.stack import UpResult
 
 
@@ -54,11 +57,26 @@ def up(
         backup=not no_backup,
         remove_orphans=remove_orphans,
     )
-    with invocation.engine() as engine:
+    with invocation.engine() as engine, _explained(invocation, project, engine):
         lock = nullcontext() if dry_run else exclusive(engine.info().id, project.name)
         with lock, invocation.progress(project) as emit:
             result = stack.up(project, engine, options, emit)
     invocation.console.succeed("up", result.as_json(), lambda show: _render(result, show))
+
+
+@contextmanager
+def _explained(invocation: Invocation, project: Project, engine: Engine) -> Iterator[None]:
+    """Put what `doctor` finds about an error beside it; nothing may hide or hold up the error itself."""
+    try:
+        yield
+    except StockhelperError as error:
+        from stockhelper_cli.commands.doctor import context_of
+        from stockhelper_cli.doctor.explain import explain
+
+        # Ctrl-C: who does not want to wait for it is told the error alone.
+        with suppress(Interruption):
+            error.findings = explain(error, context_of(invocation, engine=engine, project=project))
+        raise
 
 
 def _render(result: UpResult, show: Callable[..., None]) -> None:

@@ -30,8 +30,8 @@ class InterpolationError(ValueError):
     """A text that cannot be interpolated; the message says why in one line."""
 
 
-def variables(text: str) -> list[str]:
-    """Return the names of the variables that stand in `text`, those of a default included."""
+def variables_in(text: str) -> list[str]:
+    """Return the names of the variables that a text mentions, those of a default included."""
     return [match["name"] for match in _NAMED.finditer(text) if match["name"]]
 
 

@@ -17,7 +17,7 @@ from stockhelper_cli.compose import consistency
 from stockhelper_cli.compose.document import Document, KeyPath, Map, Position, Seq, locate, read_documents
 from stockhelper_cli.compose.dotenv import Dotenv, load_dotenv, place_of
 from stockhelper_cli.compose.forms import Context, Place, dotted
-from stockhelper_cli.compose.interpolate import InterpolationError, interpolate, variables
+from stockhelper_cli.compose.interpolate import InterpolationError, interpolate, variables_in
 from stockhelper_cli.compose.keys import FILE, NETWORK, SECRET, SERVICE, VOLUME
 from stockhelper_cli.compose.model import Network, Project, Secret, Service, Volume
 from stockhelper_cli.compose.mounts import refuse_socket
@@ -181,7 +181,7 @@ class _Loading:
             )
         if not isinstance(value, str):
             return value
-        if position is not None and (names := variables(value)):
+        if position is not None and (names := variables_in(value)):
             self.taken.setdefault(position, []).extend(names)
         try:
             return interpolate(value, self.environment, lambda name: self.warn_blank(name, position))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from stockhelper_cli.converge.plan import Kind, Plan
@@ -11,7 +12,7 @@ from stockhelper_cli.converge.reconcile import ROLE_APP
 from stockhelper_cli.errors import StockhelperError
 
 if TYPE_CHECKING:
-    from stockhelper_cli.compose import Project
+    from stockhelper_cli.compose import Project, Service
     from stockhelper_cli.converge.state import ObservedState
     from stockhelper_cli.engine.protocol import Engine
 
@@ -19,17 +20,25 @@ if TYPE_CHECKING:
 def refuse_busy_ports(project: Project, engine: Engine, state: ObservedState, plan: Plan) -> None:
     """Check the ports that a plan's starts publish, before anything is done.
 
-    Raises `StockhelperError` (port.busy) naming who holds the port, where that can be seen. A remote engine's ports
-    cannot be tried from here: there the engine itself refuses the start.
+    Raises `StockhelperError` (port.busy) naming who holds the port, where that can be seen.
+    """
+    starting = [project.services[action.service] for action in plan if action.kind is Kind.START]
+    for error in busy_ports(project, engine, state, starting):
+        raise error
+
+
+def busy_ports(
+    project: Project, engine: Engine, state: ObservedState, services: Sequence[Service]
+) -> Iterator[StockhelperError]:
+    """Yield an error (port.busy) for each port of these services that somebody else holds, naming who if it is seen.
+
+    A remote engine's ports cannot be tried from here: there the engine itself refuses the start.
     """
     if not state.local:
         return
     # Whatever the address: one that moves from loopback to all addresses is stopped before its successor starts.
     own = {(p.host_port, p.container.partition("/")[2]) for c in state.containers if c.alive for p in c.ports}
-    for action in plan:
-        if action.kind is not Kind.START:
-            continue
-        service = project.services[action.service]
+    for service in services:
         for published in service.ports:
             if not published.published.isdigit():
                 continue  # the engine chooses, from all ports or from a range
@@ -38,7 +47,7 @@ def refuse_busy_ports(project: Project, engine: Engine, state: ObservedState, pl
                 continue
             place = project.where("services", service.name, "ports")
             what = "APP_PORT" if service.role == ROLE_APP else f"the published port of {service.name}"
-            raise StockhelperError(
+            yield StockhelperError(
                 "port.busy",
                 f"port {port} on {host_ip or 'all addresses'} is taken ({place})",
                 cause=f"by {holder(engine, port)}",

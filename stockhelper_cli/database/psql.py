@@ -19,7 +19,7 @@ _STEP_SECONDS: Final = 0.04
 #: The container's own name, because pg_hba trusts everybody who comes over 127.0.0.1.
 _COMMAND: Final = (
     f'host=$(hostname); left=$1; until [ "$left" -le 0 ] || pg_isready -q -h "$host"; do left=$((left - 1));'
-    f' sleep {_STEP_SECONDS}; done;'
+    f" sleep {_STEP_SECONDS}; done;"
     ' exec psql -h "$host" -w -X -q -A -t -F "$0" -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate -c "$2"'
 )
 #: A busy machine takes its time to check a password; a server that is not there refuses at once.

@@ -60,6 +60,8 @@ _CHUNK_BYTES: Final = 1 << 20
 #: The classic builder writes in red what a step writes to stderr.
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _BUILD_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : ")
+#: The engine's word for whether it can put a limit on a container -> which.
+_LIMITS: Final = {"MemoryLimit": "memory", "SwapLimit": "swap", "PidsLimit": "processes"}
 _DEFAULT_STOP_SECONDS: Final = 10
 _POLL_SECONDS: Final = 0.025
 #: How long after the end of its streams a command may still count as running.
@@ -73,12 +75,15 @@ _NO_SUCH_FILE: Final = re.compile(r"Could not find the file|no such file or dire
 _PORT_TAKEN: Final = re.compile(r"(port is already allocated|address already in use|ports are not available)")
 
 
-def connect(endpoint: Endpoint) -> DockerEngine:
-    """Return the engine behind an endpoint; it is asked for nothing before its first call."""
-    return DockerEngine(endpoint)
+def connect(endpoint: Endpoint, call_seconds: int = CALL_SECONDS) -> DockerEngine:
+    """Return the engine behind an endpoint; it is asked for nothing before its first call.
+
+    It has `call_seconds` for each ordinary call.
+    """
+    return DockerEngine(endpoint, call_seconds)
 
 
-def _connected(endpoint: Endpoint) -> docker.APIClient:
+def _connected(endpoint: Endpoint, call_seconds: int) -> docker.APIClient:
     """Return the SDK's client. Raises `EngineError` if the engine goes away meanwhile or speaks too old an API."""
     import docker
     import docker.tls
@@ -95,7 +100,7 @@ def _connected(endpoint: Endpoint) -> docker.APIClient:
             base_url=endpoint.url,
             # Asking for it takes the engine 15 ms, and the one who found it has asked already.
             version=".".join(map(str, endpoint.api_version)) if endpoint.api_version else "auto",
-            timeout=CALL_SECONDS,
+            timeout=call_seconds,
             tls=tls,
             max_pool_size=PARALLEL_CALLS,
             use_ssh_client=endpoint.url.startswith("ssh://"),
@@ -148,7 +153,7 @@ def _silence(what: str) -> EngineError:
     return EngineError(
         "engine.timeout",
         f"could not {what}: the engine does not answer",
-        cause=f"no answer in {CALL_SECONDS} s",
+        cause="there was no answer within its time limit",
         next=["stockhelper setup"],
     )
 
@@ -366,8 +371,9 @@ def _frames(reader: Any) -> Iterator[tuple[int, bytes]]:
 class DockerEngine:
     """The `Engine` protocol on the Docker SDK. Its methods may be called from several threads."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, call_seconds: int = CALL_SECONDS) -> None:
         self._endpoint = endpoint
+        self._call_seconds = call_seconds
         self._pool = ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="engine")
         self._sdk: docker.APIClient | None = None
         self._sdk_lock = Lock()
@@ -383,7 +389,7 @@ class DockerEngine:
         """The SDK's client, made when it is needed first: to import the SDK takes longer than most commands."""
         with self._sdk_lock:
             if self._sdk is None:
-                self._sdk = _connected(self._endpoint)
+                self._sdk = _connected(self._endpoint, self._call_seconds)
             return self._sdk
 
     # --- asking
@@ -413,11 +419,11 @@ class DockerEngine:
         target = f"/v{major}.{minor}{path}" + (f"?{urlencode(query)}" if query else "")
         if self._endpoint.url.startswith("ssh://"):  # there every connection is a process, and the SDK keeps one
             with _translated(what):
-                answer = self._client.get(f"{self._client.base_url}{target}", timeout=CALL_SECONDS)
+                answer = self._client.get(f"{self._client.base_url}{target}", timeout=self._call_seconds)
                 status, body = answer.status_code, answer.content
         else:
             try:
-                status, _, _, body = http.get(self._endpoint, target, CALL_SECONDS)
+                status, _, _, body = http.get(self._endpoint, target, self._call_seconds)
             except TimeoutError as error:
                 raise _silence(what) from error
             except (OSError, ValueError) as error:
@@ -437,6 +443,8 @@ class DockerEngine:
             operating_system=info["OperatingSystem"],
             architecture=info["Architecture"],
             local=self.local,
+            clock=_moment(info.get("SystemTime", "")),
+            lacks=tuple(limit for key, limit in _LIMITS.items() if not info.get(key, True)),
         )
 
     # --- containers
@@ -690,6 +698,17 @@ class DockerEngine:
                     "image.registry", error.message, cause=error.cause, next=["stockhelper setup"]
                 ) from error
             raise
+
+    def ask_registry(self, reference: str) -> None:
+        """Let the engine ask an image's registry for it."""
+        what = f"could not find the image {reference} in its registry"
+        try:
+            with _translated("ask the registry"):
+                self._client.inspect_distribution(reference)
+        except EngineError as error:
+            if error.code == "engine.lost":
+                raise
+            raise EngineError("image.registry", what, cause=error.cause, next=["stockhelper setup"]) from error
 
     @staticmethod
     def _raise_streamed(code: str, what: str, message: Mapping[str, Any], details: Sequence[str] = ()) -> None:

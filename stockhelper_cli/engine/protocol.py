@@ -23,7 +23,8 @@ Progress: TypeAlias = Callable[[str, int | None, int | None], None]
 class EngineInfo:
     """Who answers: a stable id of the engine, its version, its API's version, and where its data lies.
 
-    `local` is whether it runs on this machine, so that a port it publishes can be reached from here.
+    `local` is whether it runs on this machine, so that a port it publishes can be reached from here. `clock` is what
+    time it is there, None where the engine does not say. `lacks` names the limits that it cannot put on a container.
     """
 
     id: str
@@ -33,6 +34,8 @@ class EngineInfo:
     operating_system: str
     architecture: str
     local: bool
+    clock: datetime | None = None
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +333,9 @@ class Engine(Protocol):
 
     def pull(self, reference: str, progress: Progress) -> None:
         """Pull an image. Raises `EngineError` (image.registry)."""
+
+    def ask_registry(self, reference: str) -> None:
+        """Let the engine ask an image's registry for it, without pulling. Raises `EngineError` (image.registry)."""
 
     def context_files(self, options: BuildOptions) -> list[str]:
         """Return the paths, relative to the context, that a build sends to the engine; .dockerignore counts."""

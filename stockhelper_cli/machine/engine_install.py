@@ -98,6 +98,19 @@ def ensure_engine(
     return EngineStep(endpoint, how, started_by)
 
 
+def start_plan(environ: Mapping[str, str]) -> str:
+    """Return what `ensure_engine` would do where no engine answers, "" if it could do nothing but complain."""
+    try:
+        chosen = any(endpoint.explicit for endpoint in endpoints.candidates(environ))
+    except EngineError:
+        return ""
+    if chosen or os.geteuid() != 0:
+        return ""
+    if _dockerd() is not None:
+        return "start the Docker engine"
+    return f"install {', '.join(PACKAGES)} with apt and start the Docker engine" if apt.can_install() else ""
+
+
 def _dockerd() -> str | None:
     return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
 

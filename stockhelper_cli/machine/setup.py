@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from stockhelper_cli.events import Emit
 
 CA_FILE_KEY: Final = "BUILD_CA_FILE"
+#: Where the image's builder stage finds further roots, relative to the project's root.
+CA_FOLDER: Final = Path("docker") / "app" / "ca"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,18 @@ def setup(
     return SetupResult(engine_step, env, roots, images)
 
 
-def sync_own_roots(root: Path, settings: Dotenv, environ: Mapping[str, str]) -> RootsResult:
+def sync_own_roots(root: Path, settings: Dotenv | None, environ: Mapping[str, str]) -> RootsResult:
     """Make docker/app/ca hold what this host and BUILD_CA_FILE (relative to `root`) say. Raises `ConfigError`."""
+    bundle, named_by = own_bundle(root, settings, environ)
+    return sync_roots(root / CA_FOLDER, bundle, named_by=named_by)
+
+
+def own_bundle(root: Path, settings: Dotenv | None, environ: Mapping[str, str]) -> tuple[Path | None, str]:
+    """Return the bundle that BUILD_CA_FILE names, None if it is not set, and who says so; the shell counts more."""
     if value := environ.get(CA_FILE_KEY):
         named_by = CA_FILE_KEY
-    elif value := settings.get(CA_FILE_KEY):
+    elif settings is not None and (value := settings.get(CA_FILE_KEY)):
         named_by = f"{settings.path}:{settings.line(CA_FILE_KEY)}: {CA_FILE_KEY}"
     else:
-        named_by = ""
-    bundle = root / Path(value).expanduser() if value else None
-    return sync_roots(root / "docker" / "app" / "ca", bundle, named_by=named_by)
+        return None, ""
+    return root / Path(value).expanduser(), named_by

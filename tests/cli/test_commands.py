@@ -15,8 +15,8 @@ from tests.cli.conftest import World
 Snapshot = Callable[[str], None]
 
 VERBS = (
-    "init", "setup", "up", "down", "restart", "stop", "start", "status", "logs", "exec", "shell", "psql", "migrate",
-    "db", "build", "images", "config", "completion", "version",
+    "init", "setup", "up", "down", "restart", "stop", "start", "status", "doctor", "logs", "exec", "shell", "psql",
+    "migrate", "db", "build", "images", "config", "completion", "version",
 )  # fmt: skip
 
 

@@ -46,13 +46,16 @@ def publishing(port: int, host_ip: str = "127.0.0.1") -> Mapping[str, Any]:
 # --- who answers
 def test_an_engine_says_who_it_is_and_always_the_same(engine: Engine) -> None:
     info = engine.info()
-    assert info == engine.info()
+    assert replace(info, clock=None) == replace(engine.info(), clock=None)
     assert info.id
     assert re.match(r"\d+\.\d+", info.version)
     assert info.api_version >= (1, 41)
     assert info.data_root.startswith("/")
     assert info.operating_system
     assert info.architecture
+    assert info.clock is not None
+    assert abs(info.clock - datetime.now(UTC)) < timedelta(seconds=30)
+    assert set(info.lacks) <= {"memory", "swap", "processes"}
 
 
 def test_what_is_told_of_an_engine_is_known_without_asking(engine: Engine) -> None:
@@ -736,6 +739,14 @@ def test_a_registry_that_does_not_answer_is_told_apart(lab: Lab) -> None:
         lab.engine.pull("localhost:1/shtest-absent:1", ignore)
     assert raised.value.code == "image.registry"
     assert raised.value.message == "could not pull the image localhost:1/shtest-absent:1"
+    assert raised.value.cause
+
+
+def test_a_registry_that_does_not_answer_is_told_apart_when_it_is_only_asked(lab: Lab) -> None:
+    with pytest.raises(EngineError) as raised:
+        lab.engine.ask_registry("localhost:1/shtest-absent:1")
+    assert raised.value.code == "image.registry"
+    assert raised.value.message == "could not find the image localhost:1/shtest-absent:1 in its registry"
     assert raised.value.cause
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.errors import ConfigError, ExitCode
-from stockhelper_cli.settings import Settings, load_settings
+from stockhelper_cli.settings import Settings, bad_values, load_settings
 
 GOOD = {"POSTGRES_PASSWORD": "owner-secret", "APP_DB_PASSWORD": "app-secret"}
 
@@ -126,3 +126,15 @@ def test_the_first_of_several_bad_values_is_named() -> None:
 def test_only_what_was_given_counts_never_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APP_PORT", "0")
     assert load_settings(GOOD, None).APP_PORT == 8000
+
+
+def test_all_of_several_bad_values_can_be_had_each_once() -> None:
+    errors = bad_values({**GOOD, "APP_PORT": "0", "APP_BIND": "x", "POSTGRES_PASSWORD": ""}, None)
+    assert [error.message.split()[1] for error in errors] == ["APP_BIND", "APP_PORT", "POSTGRES_PASSWORD"]
+    assert bad_values(GOOD, None) == []
+
+
+def test_a_misspelt_key_is_offered_for_the_one_that_is_missed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        settings_of(tmp_path, "OTHER=1\nPOSTGRES_PASWORD=a\nAPP_DB_PASSWORD=b\n")
+    assert raised.value.cause == f"{tmp_path / '.env'}:2 sets POSTGRES_PASWORD: did you mean POSTGRES_PASSWORD?"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stockhelper_cli.compose.interpolate import InterpolationError, interpolate
+from stockhelper_cli.compose.interpolate import InterpolationError, interpolate, variables_in
 
 VALUES = {"A": "a", "EMPTY": "", "_under": "u"}
 
@@ -60,6 +60,19 @@ def test_a_required_variable_is_asked_for_with_its_message(text: str, said: str)
     with pytest.raises(InterpolationError) as error:
         interpolate(text, VALUES)
     assert str(error.value) == said
+
+
+def test_the_variables_of_a_text_are_known_without_their_values() -> None:
+    assert set(variables_in("$A ${B} ${C:-$D} ${E:?say} $$F $$$G ${H:+${I}}")) == {
+        "A",
+        "B",
+        "C",
+        "D",
+        "E",
+        "G",
+        "H",
+        "I",
+    }
 
 
 def test_what_becomes_blank_is_told() -> None:

@@ -9,14 +9,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from stockhelper_cli.doctor.checks.engine_reachable import EngineReachable
+from stockhelper_cli.doctor.context import Context
 from stockhelper_cli.engine import endpoints
 from stockhelper_cli.errors import EngineError, StockhelperError
 from stockhelper_cli.events import Event, Phase, Warned
+from stockhelper_cli.findings import Status
 from stockhelper_cli.machine import apt, engine_install
-from stockhelper_cli.machine.engine_install import How, ensure_engine
+from stockhelper_cli.machine.engine_install import How, ensure_engine, start_plan
 
 #: An engine: answers at the socket that it is given, and writes its own number beside it.
 ENGINE = """
@@ -105,6 +109,35 @@ def test_an_installed_engine_is_started_and_outlives_us(machine: Machine) -> Non
     assert (step.how, step.started_by, step.endpoint.source) == (How.STARTED, "dockerd", "default socket")
     assert os.getsid(machine.engine_process()) == machine.engine_process()
     assert machine.log.read_text() == "listening\n"
+
+
+def test_what_would_be_done_is_told_before_it_is(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = {"HOME": str(machine.folder), "XDG_RUNTIME_DIR": str(machine.folder)}
+    assert start_plan(nowhere) == "", "nothing to install with"
+    machine.command("apt-get", "exit 1")
+    assert start_plan(nowhere) == "install docker.io, iptables, ca-certificates with apt and start the Docker engine"
+    machine.command("dockerd", "exit 1")
+    assert start_plan(nowhere) == "start the Docker engine"
+    assert start_plan({**nowhere, "DOCKER_HOST": "tcp://127.0.0.1:1"}) == "", "the user's choice is never replaced"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert start_plan(nowhere) == ""
+
+
+def test_the_doctors_fix_starts_it_as_setup_does(machine: Machine) -> None:
+    machine.command("dockerd", f"exec {machine.start_engine}")
+    environ = {"HOME": str(machine.folder), "XDG_RUNTIME_DIR": str(machine.folder)}
+
+    def nothing(**_: object) -> NoReturn:
+        raise AssertionError("the project has no part in it")
+
+    def context() -> Context:
+        return Context(environ, nothing, nothing)
+
+    check = EngineReachable()
+    finding = check.examine(context())
+    assert (finding.status, finding.fix) == (Status.FAILED, "start the Docker engine")
+    check.mend(context(), machine.events.append)
+    assert context().endpoint.source == "default socket"
 
 
 def test_the_init_script_goes_first(machine: Machine) -> None:

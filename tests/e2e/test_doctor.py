@@ -1,0 +1,534 @@
+"""`doctor` on the real engine: each fault is made for real, exactly it is named, and what can be mended is.
+
+The faults of this machine: its engine, the network, the images, the configuration.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stockhelper_cli.labels import PROJECT
+from stockhelper_cli.lock import exclusive
+from tests.e2e.altering import altering, in_json
+from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only
+from tests.e2e.release import Release
+from tests.e2e.steps import explained, without_override
+from tests.sandbox import RUN_PREFIX, Result, Sandbox, base_images, client, free_port, sandbox
+
+INFO = r"^GET /v[0-9.]+/info$"
+
+
+@pytest.fixture(scope="module")
+def untouched(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A project that is made ready and has never been up."""
+    with sandbox(tmp_path_factory.mktemp("untouched"), APP_IMAGE=f"localhost/{RUN_PREFIX}absent:latest") as made:
+        yield made
+
+
+@pytest.fixture
+def project(untouched: Sandbox) -> Iterator[Sandbox]:
+    """The same, its settings and compose files as they were when a test is over."""
+    kept = {name: (untouched.root / name).read_bytes() for name in (".env", "compose/compose.yaml")}
+    yield untouched
+    for name, content in kept.items():
+        (untouched.root / name).write_bytes(content)
+        (untouched.root / name).chmod(0o600)
+
+
+def launch(project: Sandbox, command: list[str], environment: Mapping[str, str] | None = None) -> Result:
+    """Run a command line of a test's own making in a project."""
+    done = subprocess.run(
+        command,
+        cwd=project.root,
+        env=project.environment(environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def bound_by_permissions(project: Sandbox, environment: Mapping[str, str] | None = None) -> Diagnosis:
+    """Ask `doctor` as somebody whom file permissions bind."""
+    return diagnosed(launch(project, without_override(project.command("doctor", "--json")), environment))
+
+
+# --- healthy
+def test_a_healthy_stack_has_no_failure_and_no_warning(released: Release) -> None:
+    diagnosis = names_only(released.project)
+    assert diagnosis.code == 0
+    assert not any(finding["fixable"] for finding in diagnosis.findings.values())
+
+
+def test_doctor_changes_nothing_when_it_only_looks(released: Release) -> None:
+    def there() -> list[tuple[str, str]]:
+        found = client().containers.list(all=True, filters={"label": f"{PROJECT}={released.project.name}"})
+        return sorted((str(container.name), str(container.id)) for container in found)
+
+    before = there()
+    names_only(released.project)
+    assert there() == before
+
+
+def test_a_project_that_was_never_up_has_none_either(project: Sandbox) -> None:
+    assert names_only(project).code == 0
+
+
+def test_what_a_person_sees_fits_and_tells_how_it_ended(released: Release) -> None:
+    result = released.project.run("doctor")
+    assert (result.code, result.err) == (0, "")
+    assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
+    assert re.fullmatch(r"\d+ ok(, \d+ skipped)?", result.out.splitlines()[-1].strip())
+
+
+# --- the engine
+def test_no_engine_is_one_failure_and_exit_4(project: Sandbox) -> None:
+    diagnosis = names_only(project, "engine.reachable", environment={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    assert diagnosis.code == 4
+    assert "there is no such socket" in diagnosis.told("engine.reachable")
+    assert diagnosis.findings["engine.answers"]["summary"] == "needs engine.reachable, which failed"
+    assert diagnosis.statuses("config.compose") == ["ok"]
+
+
+def test_a_context_that_does_not_exist_or_points_nowhere_is_named(project: Sandbox, tmp_path: Path) -> None:
+    gone = names_only(project, "engine.reachable", environment={"DOCKER_CONTEXT": "gone"})
+    assert (gone.code, '"gone" (DOCKER_CONTEXT) does not exist' in gone.told("engine.reachable")) == (4, True)
+    environment = {"DOCKER_CONFIG": str(tmp_path)}
+    launch(
+        project, ["docker", "context", "create", "dead", "--docker", f"host=tcp://127.0.0.1:{free_port()}"], environment
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"currentContext": "dead"}))
+    dead = names_only(project, "engine.reachable", environment=environment)
+    assert "(context dead)" in dead.told("engine.reachable")
+    assert "docker context use default" in dead.told("engine.reachable")
+
+
+def test_a_socket_without_permission_is_named_with_the_way_in(project: Sandbox, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "docker.sock"))
+        listener.listen()
+        (tmp_path / "docker.sock").chmod(0)
+        diagnosis = bound_by_permissions(project, {"DOCKER_HOST": f"unix://{tmp_path / 'docker.sock'}"})
+    assert (diagnosis.named, diagnosis.code) == ({"engine.reachable"}, 4)
+    assert "no permission to use the engine" in diagnosis.told("engine.reachable")
+
+
+def test_an_engine_that_says_nothing_is_named_in_time(project: Sandbox, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "docker.sock"))
+        listener.listen()
+        began = time.monotonic()
+        diagnosis = names_only(
+            project, "engine.reachable", environment={"DOCKER_HOST": f"unix://{tmp_path / 'docker.sock'}"}
+        )
+    assert diagnosis.code == 4
+    assert "it said nothing for 5 s" in diagnosis.told("engine.reachable")
+    assert time.monotonic() - began < 10
+
+
+def test_an_engine_that_is_stuck_is_told_from_one_that_is_not_there(project: Sandbox, tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def stuck(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        over.wait(30)
+        return head, body
+
+    began = time.monotonic()
+    with altering(tmp_path / "docker.sock", r"^GET /v[0-9.]+/containers/json", stuck) as environment:
+        # A process of its own: it must not wait for its late threads when all is said.
+        diagnosis = diagnosed(project.run("doctor", "--json", environment=environment))
+        over.set()
+    assert (diagnosis.named, diagnosis.code) == ({"engine.answers"}, 4)
+    assert time.monotonic() - began < 15
+
+
+def test_an_engine_that_is_too_old_is_named_with_its_version(project: Sandbox, tmp_path: Path) -> None:
+    def age(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        return re.sub(rb"Api-Version: [0-9.]+", b"Api-Version: 1.38", head), body
+
+    with altering(tmp_path / "docker.sock", "^GET /_ping", age) as environment:
+        diagnosis = names_only(project, "engine.reachable", environment=environment)
+    assert diagnosis.code == 4
+    assert "speaks API 1.38; 1.41 is needed" in diagnosis.told("engine.reachable")
+
+
+@pytest.mark.parametrize(
+    ("id", "key", "value", "said"),
+    [
+        ("engine.clock", "SystemTime", "2020-01-01T00:00:00.123456789Z", "s behind this machine's"),
+        ("engine.limits", "MemoryLimit", False, "cannot limit memory"),
+    ],
+)
+def test_what_an_engine_says_of_itself_is_judged(
+    project: Sandbox, tmp_path: Path, id: str, key: str, value: object, said: str
+) -> None:
+    with altering(tmp_path / "docker.sock", INFO, in_json(lambda info: info.update({key: value}))) as environment:
+        diagnosis = names_only(project, id, environment=environment)
+    assert (diagnosis.code, diagnosis.statuses(id)) == (0, ["warning"])
+    assert said in diagnosis.told(id)
+
+
+@pytest.mark.parametrize(("megabytes", "status"), [(64, "failed"), (900, "warning")])
+def test_a_full_disk_under_the_engine_is_measured(
+    project: Sandbox, tmp_path: Path, megabytes: int, status: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = f'mount -t tmpfs -o size={megabytes}m none "$0" && exec "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(disk)]
+    with altering(
+        tmp_path / "docker.sock", INFO, in_json(lambda info: info.update(DockerRootDir=str(disk)))
+    ) as environment:
+        diagnosis = diagnosed(launch(project, [*command, *project.command("doctor", "--json")], environment))
+    assert (diagnosis.named, diagnosis.statuses("engine.disk")) == ({"engine.disk"}, [status])
+    assert "docker system prune" in diagnosis.told("engine.disk")
+
+
+# --- the network
+def test_a_registry_is_asked_for_what_is_missing_and_only_for_that(project: Sandbox) -> None:
+    assert "none is needed" in diagnose(project).told("network.registry")
+    image = f"127.0.0.1:{free_port()}/absent:15"
+    project.set("POSTGRES_IMAGE", image)
+    diagnosis = names_only(project, "network.registry")
+    assert f"could not find the image {image}" in diagnosis.told("network.registry")
+    assert "connection refused" in diagnosis.told("network.registry")
+    assert diagnosis.code == 1
+
+
+def own_address() -> str:
+    """Return an address of this machine by which a build's containers reach it."""
+    addresses = [address for group in psutil.net_if_addrs().values() for address in group]
+    return next(a.address for a in addresses if a.family == socket.AF_INET and not a.address.startswith("127."))
+
+
+@pytest.mark.parametrize("address", ["loopback", "nobody"])
+def test_an_index_out_of_a_builds_reach_is_named_when_a_build_is_due(project: Sandbox, address: str) -> None:
+    host = "127.0.0.1" if address == "loopback" else own_address()
+    project.set("PIP_INDEX_URL", f"http://{host}:{free_port()}/simple")
+    diagnosis = names_only(project, "network.index")
+    said = "loopback, which within a build is the build's own" if address == "loopback" else "Connection refused"
+    assert said in diagnosis.told("network.index")
+
+
+def test_an_index_that_is_no_url_is_named_and_its_password_is_not_shown(project: Sandbox) -> None:
+    project.set("PIP_INDEX_URL", "https://me:canary-secret@index.invalid:port/simple")
+    diagnosis = names_only(project, "network.index")
+    assert "PIP_INDEX_URL is not a URL" in diagnosis.told("network.index")
+    assert "canary-secret" not in json.dumps(diagnosis.findings)
+
+
+#: An authority, and a certificate of its for the address $0.
+CERTIFICATES = """
+new="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+openssl req -x509 $new -days 1 -subj "/O=Prying Ltd/CN=Prying Root" -keyout ca.key -out ca.pem
+openssl req $new -subj /CN=index -keyout leaf.key -out leaf.csr
+echo "subjectAltName=IP:$0" > leaf.ext
+openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -extfile leaf.ext -out leaf.pem
+"""
+
+
+@contextmanager
+def intercepted(folder: Path, host: str) -> Iterator[tuple[int, Path]]:
+    """Serve TLS with a certificate of an authority of its own; yield the port and the authority's certificate."""
+    subprocess.run(["sh", "-ec", CERTIFICATES, host], cwd=folder, capture_output=True, check=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "leaf.pem", folder / "leaf.key")
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # it is closed
+                return
+            with connection:
+                try:
+                    context.wrap_socket(connection, server_side=True).close()
+                except OSError:  # who only connects, or trusts it not
+                    continue
+
+    with socket.create_server((host, 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1], folder / "ca.pem"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_intercepted_tls_is_named_with_its_issuer_until_the_build_trusts_it(project: Sandbox, tmp_path: Path) -> None:
+    with intercepted(tmp_path, own_address()) as (port, root):
+        project.set("PIP_INDEX_URL", f"https://{own_address()}:{port}/simple")
+        stranger = names_only(project, "network.tls")
+        assert "by Prying Ltd, Prying Root, which neither this machine nor a build trusts" in stranger.told(
+            "network.tls"
+        )
+
+        project.set("BUILD_CA_FILE", str(root))
+        known = names_only(project, "network.tls")
+        assert "TLS is intercepted" in known.told("network.tls")
+        assert "which a build does not trust" in known.told("network.tls")
+
+        mended = diagnose(project, "--fix", "network.tls", "--yes")
+        assert (mended.named, mended.fixed) == (set(), ("network.tls",))
+        assert "by Prying Ltd, Prying Root; the build trusts it" in mended.told("network.tls")
+    for file in (project.root / "docker" / "app" / "ca").glob("host-file-*"):
+        file.unlink()
+
+
+def test_roots_that_a_build_lacks_are_warned_of_and_put_there(
+    project: Sandbox, released: Release, tmp_path: Path
+) -> None:
+    with intercepted(tmp_path, "127.0.0.1") as (_, root):
+        assert not diagnose(released.project, environment={"BUILD_CA_FILE": str(root)}).named, "no build is due there"
+        project.set("BUILD_CA_FILE", str(root))
+        diagnosis = names_only(project, "network.tls")
+        assert (diagnosis.statuses("network.tls"), diagnosis.code) == (["warning"], 0)
+        assert "host-file-ca.crt" in diagnosis.told("network.tls")
+        assert not diagnose(project, "--fix", "--yes").named
+    for file in (project.root / "docker" / "app" / "ca").glob("host-file-*"):
+        file.unlink()
+
+
+def test_a_database_that_is_not_found_by_its_name_is_named(released: Release) -> None:
+    project = released.project
+    network = client().networks.get(f"{project.name}_stock_helper_net")
+    network.disconnect(f"{project.name}-db-1")
+    network.connect(f"{project.name}-db-1")
+    try:
+        diagnosis = names_only(project, "network.dns")
+        assert "app does not find db" in diagnosis.told("network.dns")
+    finally:
+        network.disconnect(f"{project.name}-db-1")
+        network.connect(f"{project.name}-db-1", aliases=["db", f"{project.name}-db-1"])
+    names_only(project)
+
+
+# --- images
+def test_an_image_that_nobody_can_get_is_named(project: Sandbox) -> None:
+    project.set("POSTGRES_IMAGE", f"localhost/{RUN_PREFIX}absent:15")
+    diagnosis = names_only(project, "image.present")
+    assert "stockhelper setup" in diagnosis.told("image.present")
+
+
+def test_a_base_that_is_missing_matters_only_when_a_build_is_due(project: Sandbox) -> None:
+    project.set("PYTHON_IMAGE", f"localhost/{RUN_PREFIX}absent:3.13")
+    assert "is built on it" in names_only(project, "image.present").told("image.present")
+
+
+def test_an_image_older_than_its_sources_is_named_and_built_anew(release: Release) -> None:
+    project, before = release.project, release.image_id()
+    path = release.app / "routes.py"
+    path.write_text(path.read_text() + "\n# changed\n")
+    diagnosis = names_only(project, "image.current")
+    assert (diagnosis.statuses("image.current"), diagnosis.code) == (["warning"], 0)
+    mended = diagnose(project, "--fix", "image.current", "--yes")
+    assert (mended.named, mended.fixed) == (set(), ("image.current",))
+    assert release.image_id() != before
+    assert project.container("app")["Image"] == release.image_id()
+
+
+@contextmanager
+def derived(reference: str, *instructions: str) -> Iterator[str]:
+    """Make an image of the database's, with further instructions, for the length of a block."""
+    dockerfile = "\n".join([f"FROM {base_images()['POSTGRES_IMAGE']}", *instructions])
+    client().images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=reference, rm=True)
+    try:
+        yield reference
+    finally:
+        client().images.remove(reference, force=True)
+
+
+def test_another_family_of_image_over_the_same_volume_is_named_with_what_it_endangers(released: Release) -> None:
+    project = released.project
+    with derived(f"localhost/{RUN_PREFIX}other:15", "ENV PG_VERSION=15.8-1.pgdg120+1") as debian:
+        told = diagnose(project, environment={"POSTGRES_IMAGE": debian}).told("image.family")
+        assert f"{debian} is Debian (glibc), and the volume has been served by " in told
+        assert "the new server is user 999, and refuses" in told
+    with derived(f"localhost/{RUN_PREFIX}other:15-alpine") as alpine:
+        environment = {"POSTGRES_IMAGE": alpine}
+        assert diagnose(project, environment=environment).statuses("image.family") == ["ok"], (
+            "all is in the C collation"
+        )
+        project.psql('create index by_library on stocks (name collate "C.utf8")')
+        project.psql("update pg_collation set collcollate = 'de_DE.utf8' where collname = 'C.utf8'")
+        try:
+            told = diagnose(project, environment=environment).told("image.family")
+            assert "0 databases and 1 indexes are in the order of text of the C library" in told
+        finally:
+            project.psql("drop index by_library")
+            project.psql("update pg_collation set collcollate = 'C.utf8' where collname = 'C.utf8'")
+
+
+# --- the configuration
+def test_a_missing_env_is_named_and_written(project: Sandbox) -> None:
+    env = project.root / ".env"
+    kept = env.read_text()
+    env.unlink()
+    diagnosis = names_only(project, "config.env")
+    assert "stockhelper init" in diagnosis.told("config.env")
+    fixed = project.run("doctor", "--fix", "--yes", "--only", "config.env")
+    assert (fixed.code, env.stat().st_mode & 0o777) == (0, 0o600)
+    assert f"fix config.env: write {env} with random secrets" in fixed.err
+    env.write_text(kept)
+
+
+def test_an_env_that_cannot_be_read_is_named(project: Sandbox) -> None:
+    env = project.root / ".env"
+    env.chmod(0)
+    diagnosis = bound_by_permissions(project)
+    assert (diagnosis.named, diagnosis.code) == ({"config.env"}, 1)
+    assert "Permission denied" in diagnosis.told("config.env")
+    env.chmod(0o600)
+    env.write_text(env.read_text() + "this is no setting\n")
+    assert ".env:" in names_only(project, "config.env").told("config.env")
+
+
+def test_an_env_that_others_can_read_is_named_and_closed(project: Sandbox) -> None:
+    env = project.root / ".env"
+    env.chmod(0o644)
+    diagnosis = names_only(project, "config.env_private")
+    assert "others may read .env" in diagnosis.told("config.env_private")
+    mended = diagnose(project, "--fix", "--yes")
+    assert (mended.named, mended.fixed) == (set(), ("config.env_private",))
+    assert env.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_slip_in_a_key_is_named_with_what_was_meant_and_an_own_key_is_not(project: Sandbox) -> None:
+    project.set("MY_OWN_SERVICES_SETTING", "1")
+    assert "MY_OWN_SERVICES_SETTING" in names_only(project).told("config.keys")
+    project.set("LOG_LEVL", "DEBUG")
+    assert "did you mean LOG_LEVEL?" in names_only(project, "config.keys").told("config.keys")
+
+
+def test_every_value_that_is_not_valid_is_named_at_once(project: Sandbox) -> None:
+    project.set("POSTGRES_PASSWORD", "")
+    assert "POSTGRES_PASSWORD is empty" in names_only(project, "config.values").told("config.values")
+    project.set("APP_PORT", "eight thousand")
+    told = names_only(project, "config.values").told("config.values")
+    assert "2 settings are not valid" in told
+    assert "POSTGRES_PASSWORD is empty" in told
+    assert "APP_PORT is not a whole number" in told
+
+
+def test_a_required_key_that_is_misspelt_is_one_failure_that_says_so(project: Sandbox) -> None:
+    env = project.root / ".env"
+    env.write_text(env.read_text().replace("POSTGRES_PASSWORD=", "POSTGRES_PASWORD="))
+    told = names_only(project, "config.values").told("config.values")
+    assert "sets POSTGRES_PASWORD: did you mean POSTGRES_PASSWORD?" in told
+
+
+def test_a_weak_password_is_named_and_never_shown(project: Sandbox) -> None:
+    project.set("APP_DB_PASSWORD", "hunter22")
+    diagnosis = names_only(project, "config.passwords")
+    assert "APP_DB_PASSWORD has 8 characters" in diagnosis.told("config.passwords")
+    assert "hunter22" not in json.dumps(diagnosis.findings)
+
+
+def test_a_busy_port_is_named_with_who_holds_it(project: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", project.port)):
+        diagnosis = names_only(project, "config.ports")
+        told = diagnosis.told("config.ports")
+        assert f"port {project.port} on 127.0.0.1 is taken" in told
+        assert f"(pid {os.getpid()})" in told
+
+
+def test_a_port_that_the_network_can_reach_is_named(project: Sandbox) -> None:
+    project.set("APP_BIND", "0.0.0.0")
+    diagnosis = names_only(project, "config.exposure")
+    assert f"app is published on 0.0.0.0, port {project.port}" in diagnosis.told("config.exposure")
+    assert diagnose(project, "--skip", "config.exposure").named == set()
+
+
+def test_a_compose_file_that_is_not_valid_is_named_with_its_line(project: Sandbox) -> None:
+    path = project.root / "compose" / "compose.yaml"
+    path.write_text(path.read_text().replace("    networks: [stock_helper_net]\n", "    netwroks: [x]\n", 1))
+    told = names_only(project, "config.compose").told("config.compose")
+    assert re.search(r"compose/compose\.yaml:\d+: .*netwroks", told)
+
+
+def test_a_mount_that_the_service_may_not_write_to_is_named(project: Sandbox) -> None:
+    folder = project.root / "reports"
+    folder.mkdir(mode=0o755)
+    lines = ["services:", "  app:", '    volumes: ["../reports:/reports"]', ""]
+    (project.root / "mount.yaml").write_text("\n".join(lines))
+    project.set("COMPOSE_FILE", "compose/compose.yaml:mount.yaml")
+    told = names_only(project, "config.mounts").told("config.mounts")
+    assert f"app cannot write to {folder}" in told
+    assert f"sudo chown -R 10001:10001 {folder}" in told
+    folder.chmod(0o777)
+    names_only(project)
+
+
+# --- several
+def test_two_faults_at_once_are_both_named_and_problems_come_first(project: Sandbox) -> None:
+    (project.root / ".env").chmod(0o640)
+    with socket.create_server(("127.0.0.1", project.port)):
+        assert names_only(project, "config.env_private", "config.ports").code == 1
+        lines = project.run("doctor").out.splitlines()
+        plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        ascii_only = project.run("doctor", environment=plain).out
+    assert re.search(r"^  x config\.ports .*\n(.*\n)* +-> ", ascii_only, re.MULTILINE)
+    assert re.search(r"^  \+ engine\.reachable ", ascii_only, re.MULTILINE)
+    told = [line.split()[1] for line in lines if line.startswith(("  ✗", "  !", "  ✓", "  -"))]
+    assert told[:2] == ["config.ports", "config.env_private"]
+    assert any(line.startswith("1 failed (config.ports), 1 warning (config.env_private), ") for line in lines)
+    dead = names_only(
+        project, "config.env_private", "engine.reachable", environment={"DOCKER_HOST": "unix:///nowhere.sock"}
+    )
+    assert dead.code == 4
+
+
+# --- the command
+def test_without_a_terminal_nothing_is_mended_unless_told_so(project: Sandbox) -> None:
+    (project.root / ".env").chmod(0o644)
+    explained(project.run("doctor", "--fix"), 9, "fix config.env_private: chmod 600")
+    assert (project.root / ".env").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_fix_waits_for_nobody_who_is_at_work_on_the_project_and_looking_needs_no_lock(project: Sandbox) -> None:
+    (project.root / ".env").chmod(0o644)
+    with exclusive(client().info()["ID"], project.name):
+        names_only(project, "config.env_private")
+        explained(project.run("doctor", "--fix", "--yes"), 8, "another run is at work")
+
+
+def test_an_id_alone_and_one_that_there_is_not_are_refused(project: Sandbox) -> None:
+    explained(project.run("doctor", "config.env"), 2, "config.env without --fix")
+    explained(project.run("doctor", "--only", "config.envy"), 2, "did you mean config.env?")
+
+
+def test_only_tells_of_what_was_asked_and_of_what_stands_in_its_way(project: Sandbox) -> None:
+    assert set(diagnose(project, "--only", "config.ports").findings) == {"config.ports"}
+    dead = diagnose(project, "--only", "config.ports", environment={"DOCKER_HOST": "unix:///nowhere.sock"})
+    assert set(dead.findings) == {"config.ports", "engine.reachable"}
+    assert dead.code == 4
+
+
+# --- up explains itself
+def test_up_ends_with_what_doctor_finds_about_its_failure(project: Sandbox) -> None:
+    project.set("POSTGRES_IMAGE", f"127.0.0.1:{free_port()}/absent:15")
+    result = project.run("up", "--json")
+    assert result.code == 4
+    error = result.json["error"]
+    assert error["code"] == "image.registry"
+    assert [finding["id"] for finding in error["findings"]] == ["network.registry"]
+    explained(project.run("up"), 4, "what doctor finds:", "network.registry")
+
+
+def test_a_finding_that_says_the_same_as_the_error_is_not_said_twice(project: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", project.port)):
+        result = project.run("up", "--json")
+        assert [finding["id"] for finding in result.json["error"]["findings"]] == ["config.ports"]
+        assert "what doctor finds" not in project.run("up").err
