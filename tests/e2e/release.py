@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.revisions import HEAD
 from tests.sandbox import ROOT, RUN_PREFIX, Sandbox, client, sandbox
 
 #: On every image of a build, the intermediate ones too, so that all of them can be found again.
@@ -47,7 +48,7 @@ class Release:
             '"""A test."""',
             "from alembic import op",
             'revision = "test"',
-            'down_revision = "0001"',
+            f'down_revision = "{HEAD}"',
             "def upgrade():",
             *(f"    {line}" for line in body.splitlines()),
             "def downgrade():",
