@@ -104,7 +104,7 @@ class Settings(DatabaseSettings):
     tushare_calls_per_minute: Annotated[int, Field(ge=1, le=10_000)] = 200
     #: A folder of CSV files with bars; where there is none, the sample that comes with the service.
     csv_dir: Path | None = None
-    #: Root certificates to trust instead of the usual ones, PEM; an empty file counts as none.
+    #: Root certificates (PEM) to trust besides the usual ones; what is no file counts as none.
     data_ca_file: Path | None = None
 
     #: Whether this process runs the sync by itself.
