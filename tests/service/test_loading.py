@@ -142,9 +142,8 @@ def test_nothing_of_a_load_that_breaks_off_is_seen(connection: psycopg.Connectio
             yield from super().__iter__()
             raise RuntimeError("gone")
 
-    refused = Refused()
+    file = Breaking(io.BytesIO(f"{HEADER}\n{bar('600000.SH', '2026-11-20')}".encode()), refused := Refused())
     with pytest.raises(RuntimeError, match="gone"), connection.transaction():
-        file = Breaking(io.BytesIO(f"{HEADER}\n{bar('600000.SH', '2026-11-20')}".encode()), refused)
         load(connection, (file,), refused)
     assert tables.query(BARS) == []
     assert load_text(connection, bar("600000.SH", "2026-11-20"))[0].rows == 1

@@ -4,7 +4,8 @@ A run covers the trading days from its first to its last, as each of them was lo
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, Final
 
@@ -47,10 +48,14 @@ _MISSING: Final = """
 """
 
 
-def try_lock(connection: psycopg.Connection[Any]) -> bool:
-    """Take the sync's lock for as long as the connection lives; False when somebody else has it."""
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
-    return bool(row and row[0])
+@contextmanager
+def lock(connection: psycopg.Connection[Any]) -> Iterator[bool]:
+    """Hold the sync's lock for as long as the block and the connection last; yields False if somebody else has it."""
+    mine = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone() == (True,)
+    yield mine
+    # At once: a session that was closed ends in its own time. One that broke needs no word.
+    if mine and not connection.broken:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK_KEY,))
 
 
 def close_abandoned(connection: psycopg.Connection[Any]) -> None:

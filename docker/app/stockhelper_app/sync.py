@@ -139,8 +139,8 @@ def latest(settings: Settings) -> dt.date:
 def sync(settings: Settings, first: dt.date | None = None, last: dt.date | None = None) -> Result:
     """Run the sync, unless one is running already, and return what it did."""
     try:
-        with closing(connect(settings, "stockhelper-sync")) as connection:
-            if not runs.try_lock(connection):
+        with closing(connect(settings, "stockhelper-sync")) as connection, runs.lock(connection) as mine:
+            if not mine:
                 return Result("busy", error="another sync is at work")
             runs.close_abandoned(connection)
             return Sync(settings, connection).run(first, last)

@@ -51,12 +51,14 @@ class CsvFiles:
         yield cls(folder)
 
     def trading_days(self, first: dt.date | None, last: dt.date) -> list[dt.date]:
-        """Return the days that the files have bars of; with None, from the first of them on."""
+        """Return the days that the files have bars of, good or bad; with None, from the first of them on."""
+        refused = Refused()
         found: set[dt.date] = set()
-        for file in self._open(Refused()):
+        for file in self._open(refused):
             for _ in file:
                 pass
             found |= file.days()
+        found |= refused.days
         return sorted(day for day in found if (first is None or first <= day) and day <= last)
 
     def shares(self) -> Iterator[Share]:

@@ -39,8 +39,10 @@ _ATTEMPTS: Final = 6
 #: Seconds, the length of the window in which calls are counted.
 _MINUTE: Final = 60.0
 
-# One code, 40203, stands for "too often" and "not allowed"; only the message tells them apart.
+# One code, 40203, stands for "too often" and "not allowed"; only the message tells them apart, in this order, as all of
+# them speak of rights. What is too much for an hour or a day is not waited for: the next run goes on.
 _TOO_OFTEN: Final = re.compile("每分钟")
+_TOO_MUCH_TODAY: Final = re.compile("最多访问")
 _NOT_ALLOWED: Final = re.compile("权限")
 _FOR_NOW: Final = re.compile("内部错误|系统错误|稍后|繁忙|超时")
 
@@ -191,6 +193,8 @@ class Tushare:
         message = f"tushare refuses {body['api_name']}: {message} (code {code})"
         if _TOO_OFTEN.search(message):
             raise Unavailable(message, self._minute)
+        if _TOO_MUCH_TODAY.search(message):
+            raise ProviderError(message)
         if _NOT_ALLOWED.search(message):
             raise NotPermitted(message)
         if _FOR_NOW.search(message):
