@@ -252,8 +252,8 @@ def test_it_logs_json_and_ends_with_its_result(tables: Postgres, server: FakeTus
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     *logged, last = map(json.loads, out.splitlines())
-    assert [line["event"] for line in logged] == ["sync begins", "loaded", "loaded", "sync ends"]
-    assert (last["result"]["outcome"], last["result"]["rows"]) == ("done", 4)
+    assert [line["event"] for line in logged] == ["sync begins", "loaded", "loaded"]
+    assert (last["event"], last["result"]["outcome"], last["result"]["rows"]) == ("sync ends", "done", 4)
     assert TOKEN not in out
 
 

@@ -5,7 +5,7 @@
 A process of its own, whoever starts it: the service's scheduler, `stockhelper data sync`, or a scheduler elsewhere such
 as a Kubernetes CronJob. Of all that are started only one is at work (an advisory lock in the database). What was loaded
 stays when a later batch fails; the next run goes on from there. The log goes to stdout as the service's does, and its
-last line is `{"result": {…}}`. Exit codes: 0 done, 1 failed, 2 wrong usage, 75 another one is at work, 130 stopped.
+last line has the `result`. Exit codes: 0 done, 1 failed, 2 wrong usage, 75 another one is at work, 130 stopped.
 """
 
 import argparse
@@ -30,7 +30,9 @@ from stockhelper_app.providers import Provider, ProviderError, Share, chosen, na
 from stockhelper_app.settings import Settings, SettingsError
 from stockhelper_app.settings import load as load_settings
 
-logger = structlog.get_logger(__name__)
+#: By itself: mostly this module is run as __main__.
+NAME: Final = "stockhelper_app.sync"
+logger = structlog.get_logger(NAME)
 
 _SHARES: Final = """
     INSERT INTO stocks (symbol, name, exchange, listing_date) VALUES (%s, %s, split_part(%s, '.', 2), %s)
@@ -169,9 +171,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return runs.ExitCode.FAILED
     logs.configure(settings.log_level)
     result = sync(settings, chosen_days.first, chosen_days.last)
-    tell = logger.error if result.outcome == "failed" else logger.info
-    tell("sync ends", **asdict(result))
-    print(json.dumps({"result": asdict(result)}, ensure_ascii=False), flush=True)
+    # In the log's form, but whatever its level: it is the answer to who started this.
+    line = {
+        "event": "sync ends",
+        "level": "error" if result.outcome == "failed" else "info",
+        "logger": NAME,
+        "timestamp": dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z"),
+        "result": asdict(result),
+    }
+    print(json.dumps(line, ensure_ascii=False), flush=True)
     return runs.ExitCode[result.outcome.upper()]
 
 
