@@ -36,6 +36,7 @@ _PAST: Final = {
     "dump": "dumped",
     "import": "imported",
     "install": "installed",
+    "load": "loaded",
     "pull": "pulled",
     "read": "read",
     "remove": "removed",
@@ -45,11 +46,14 @@ _PAST: Final = {
     "start": "started",
     "stop": "stopped",
     "swap": "swapped",
+    "sync": "synced",
     "unpause": "unpaused",
     "verify": "verified",
     "wait": "ready",
     "write": "written",
 }
+#: How many characters a bar of progress has.
+_BAR: Final = 20
 #: Cyan, yellow, green, magenta, blue, and their bright forms: all can be read on light and dark.
 _TINTS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 #: Spaces between the columns of a table, and how narrow one may become that is folded.
@@ -57,7 +61,7 @@ _COLUMN_GAP: Final = 2
 _LEAST_COLUMN: Final = 12
 _PRESENT: Final = {"stop": "stopping", "wait": "waiting"}
 #: Verbs whose beginning is worth a line in a pipe: they take long enough to make one wonder.
-_LONG: Final = frozenset({"build", "dump", "import", "install", "pull", "read", "restore", "verify"})
+_LONG: Final = frozenset({"build", "dump", "import", "install", "pull", "read", "restore", "sync", "verify"})
 
 
 @dataclass(slots=True)
@@ -304,7 +308,10 @@ def size(count: float) -> str:
 
 def _under_way(event: Event) -> str:
     if event.current is not None and event.total:
-        return f"{event.verb}  {event.current / 1e6:.0f} of {event.total / 1e6:.0f} MB"
+        done = min(event.current / event.total, 1)
+        bar = ("━" * round(done * _BAR)).ljust(_BAR, "╌")
+        detail = event.detail or f"{event.verb}  {done:4.0%}"
+        return f"{detail}  {bar}  {event.current / 1e6:.0f} of {event.total / 1e6:.0f} MB"
     if event.current is not None:
         return f"{event.verb}{_amount(event)}"
     return event.detail if event.phase is Phase.PROGRESS else _PRESENT.get(event.verb, event.verb)

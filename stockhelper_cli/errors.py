@@ -72,6 +72,7 @@ ERROR_CODES: Mapping[str, ExitCode] = MappingProxyType(
         "db.other_major": ExitCode.CONFIGURATION,
         "db.volume_in_use": ExitCode.CONFIGURATION,
         "db.refused": ExitCode.FAILED,
+        "data.failed": ExitCode.FAILED,
         "migration.failed": ExitCode.MIGRATION,
         "migration.heads": ExitCode.MIGRATION,
         "migration.unknown_revision": ExitCode.MIGRATION,

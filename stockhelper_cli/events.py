@@ -53,9 +53,11 @@ Emit: TypeAlias = Callable[[Event | Warned], None]
 class Step:
     """An action under way that bytes go through: counts them, and tells of it now and then."""
 
-    def __init__(self, verb: str, resource: str, emit: Emit) -> None:
-        self.verb, self.resource, self._emit = verb, resource, emit
+    def __init__(self, verb: str, resource: str, emit: Emit, total: int | None = None) -> None:
+        self.verb, self.resource, self._emit, self._total = verb, resource, emit, total
         self.bytes = 0
+        #: How it ends unless an exception does it; FAILED where that is no exception's business.
+        self.outcome = Phase.DONE
         self._began = self._told = time.monotonic()
 
     @property
@@ -72,17 +74,18 @@ class Step:
 
     def emit(self, phase: Phase, detail: str = "") -> None:
         """Tell where it stands."""
-        self._emit(Event(self.verb, self.resource, phase, self.seconds, detail, self.bytes or None))
+        total = self._total if phase is Phase.PROGRESS else None
+        self._emit(Event(self.verb, self.resource, phase, self.seconds, detail, self.bytes or None, total))
 
 
 @contextmanager
-def step(verb: str, resource: str, emit: Emit) -> Iterator[Step]:
-    """Tell that an action begins, and how it ends."""
-    action = Step(verb, resource, emit)
+def step(verb: str, resource: str, emit: Emit, total: int | None = None) -> Iterator[Step]:
+    """Tell that an action begins, and how it ends; `total` is how many bytes will go through it, if that is known."""
+    action = Step(verb, resource, emit, total)
     action.emit(Phase.BEGIN)
     try:
         yield action
     except BaseException as error:
         action.emit(Phase.FAILED, str(error))
         raise
-    action.emit(Phase.DONE)
+    action.emit(action.outcome)

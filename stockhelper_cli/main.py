@@ -48,6 +48,7 @@ VERBS: Final = {
     "backup": ("backup", "Make, list, verify and prune backups of the database."),
     "restore": ("restore", "Put a backup in the database's place."),
     "db": ("db", "Look after the database."),
+    "data": ("data", "Bring bars into the database, from files or the provider."),
     "build": ("build", "Build the images of the stack."),
     "images": ("images", "List, pull, save and load the images of the stack."),
     "config": ("config", "Show the resolved stack, secrets masked."),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stockhelper_cli.compose.dotenv import place_of
@@ -38,6 +40,43 @@ LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], B
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
+def _address_and_port(value: str) -> str:
+    address, _, port = value.rpartition(":")
+    if address.startswith("[") == address.endswith("]"):
+        with suppress(ValueError):
+            ip_address(address.strip("[]"))
+            if ("[" in address) == (":" in address) and port.isascii() and port.isdecimal() and 0 < int(port) < 65536:
+                return value
+    raise ValueError("is not an address and a port, such as 127.0.0.1:9464 or [::1]:9464")
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("is not an absolute path; Compose would take it relative to compose/, or for a volume")
+    if ":" in value:
+        raise ValueError("has a colon in it, which Compose takes for the end of the path")
+    return value
+
+
+def _clock(value: str | dt.time) -> dt.time:
+    if isinstance(value, dt.time):
+        return value
+    with suppress(ValueError):
+        time = dt.time.fromisoformat(value)
+        if time.tzinfo is None:
+            return time
+    raise ValueError("is not a time of the day, such as 16:30")
+
+
+def _day(value: str) -> dt.date:
+    with suppress(ValueError):
+        return dt.date.fromisoformat(value)
+    raise ValueError("is not a day, such as 2024-01-31")
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+
+
 class Settings(BaseSettings):
     """What .env and the environment say, as far as a wrong value can be told before anything is done."""
 
@@ -54,6 +93,15 @@ class Settings(BaseSettings):
     WEB_CONCURRENCY: WorkerCount = 1
     DB_POOL_SIZE: PoolSize = 5
     LOG_LEVEL: LogLevel = "INFO"
+    API_TOKEN: Annotated[str, Field(min_length=16)] | None = None
+    API_PUBLIC_READ: bool = False
+    METRICS_BIND: Annotated[str, AfterValidator(_address_and_port)] | None = None
+    TUSHARE_CALLS_PER_MINUTE: Annotated[int, Field(ge=1, le=10_000)] = 200
+    CSV_DIR: AbsolutePath | None = None
+    DATA_CA_FILE: AbsolutePath | None = None
+    SCHEDULER_ENABLED: bool = True
+    SYNC_AT: Annotated[dt.time, PlainValidator(_clock)] = dt.time(16, 30)
+    SYNC_FROM: Annotated[dt.date, PlainValidator(_day)] | None = None
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
 
@@ -134,7 +182,7 @@ def _complaint(key: str, kind: str, message: str) -> str:
         case "missing":
             return "is not set"
         case "string_too_short":
-            return "is empty"
+            return "is shorter than 16 characters" if key == "API_TOKEN" else "is empty"
         case "int_parsing":
             return "is not a whole number"
         case "greater_than_equal" | "less_than_equal":
@@ -142,6 +190,8 @@ def _complaint(key: str, kind: str, message: str) -> str:
             return f"is not {'a port number ' if key.endswith('PORT') else ''}from {least.ge} to {most.le}"
         case "literal_error":
             return f"is none of {', '.join(get_args(Settings.model_fields[key].annotation))}"
+        case "bool_parsing":
+            return "is neither true nor false"
         case "ip_v4_address" | "ip_v6_address" | "ip_any_address":
             return "is not an IPv4 or IPv6 address"
         case _:
@@ -151,6 +201,7 @@ def _complaint(key: str, kind: str, message: str) -> str:
 
 def _shown(key: str, given: Mapping[str, str]) -> str:
     """Show the bad value, unless it is a secret."""
-    if key not in given or key.endswith("PASSWORD"):
-        return "`stockhelper init` writes a .env with a random one" if key.endswith("PASSWORD") else ""
+    secret = key.endswith(("PASSWORD", "TOKEN"))
+    if key not in given or secret:
+        return "`stockhelper init` writes a .env with a random one" if secret else ""
     return f"it is {given[key]!r}"

@@ -18,7 +18,7 @@ import docker
 import psycopg
 import pytest
 from docker.errors import APIError, DockerException, NotFound
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
 #: Every object on the engine that belongs to a test; whoever finds one later may remove it.
 LABEL = {"stockhelper.test": "1"}
@@ -67,7 +67,7 @@ class Postgres:
             autocommit=True,
         )
 
-    def query(self, statement: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+    def query(self, statement: LiteralString | Composed, *values: object) -> list[tuple[Any, ...]]:
         """Run one statement; return its rows, none for one that returns nothing."""
         with closing(self.connect()) as connection:
             cursor = connection.execute(statement, values or None)

@@ -50,12 +50,13 @@ LAYERS: dict[str, set[str]] = {
     "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup", "migration"},
     "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine"}
     | {"status", "stack", "backup"},
+    "data": {*GROUND, "engine", "engine.protocol", "compose", "converge", "status"},
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "compose", "database", "converge"}
     | {"machine", "secrets", "stack", "status", "migration", "backup", "credentials"},
     "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
-    | {"backup", "restore", "credentials", "doctor"},
+    | {"backup", "restore", "credentials", "data", "doctor"},
     "streams": set(),
     "main": {*GROUND, "console", "commands", "streams"},
     "__main__": {"main"},

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from stockhelper_cli.engine.exchange import exchange
 from stockhelper_cli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def collect(session: Session, take: Callable[[bytes], object]) -> None:
             else:
                 said.extend(data)
                 del said[:-_KEPT]
-        _check(session, said)
+        _check(session.exit_code(), said)
 
 
 def feed(session: Session, pieces: Iterable[bytes]) -> bytes:
@@ -292,29 +292,19 @@ def feed(session: Session, pieces: Iterable[bytes]) -> bytes:
     """
     printed, said = bytearray(), bytearray()
 
-    def read() -> None:
-        for stream, data in session.output():
-            if stream == 1:
-                printed.extend(data[: _KEPT - len(printed)])
-            else:
-                said.extend(data)
-                del said[:-_KEPT]
+    def take(stream: int, data: bytes) -> None:
+        if stream == 1:
+            printed.extend(data[: _KEPT - len(printed)])
+        else:
+            said.extend(data)
+            del said[:-_KEPT]
 
-    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool, closing(session):
-        reader = pool.submit(read)
-        try:
-            for piece in pieces:
-                session.write(piece)
-        except EngineError:
-            pass  # it reads no more: its exit code says why
-        session.end_input()
-        reader.result()
-        _check(session, said)
+    _check(exchange(session, pieces, take), said)
     return bytes(printed)
 
 
-def _check(session: Session, said: bytearray) -> None:
-    if code := session.exit_code():
+def _check(code: int, said: bytearray) -> None:
+    if code:
         raise ServerError(one_line(bytes(said)) or f"exit code {code}")
 
 

@@ -20,6 +20,7 @@ from stockhelper_cli.engine.protocol import Engine, ExecResult
 from stockhelper_cli.main import run
 from tests.cli.calling import Project
 from tests.fake_engine import FakeEngine
+from tests.revisions import HEAD
 from tests.sandbox import ROOT
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -51,7 +52,7 @@ class World:
 
 def answering(name: str, command: Sequence[str]) -> ExecResult:
     """Answer as a migrated database and a healthy app do."""
-    return ExecResult(0, b"0001\n" if any("version_num" in word for word in command) else b"", b"")
+    return ExecResult(0, f"{HEAD}\n".encode() if any("version_num" in word for word in command) else b"", b"")
 
 
 def made_engine() -> FakeEngine:

@@ -19,6 +19,7 @@ import pytest
 
 from stockhelper_cli.labels import PROJECT
 from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.revisions import HEAD
 from tests.sandbox import Result, Sandbox, client, free_port, interrupt, names_of, sandbox
 
 #: A further service as people add one: with a volume without a name, following the database, under another name too.
@@ -385,13 +386,13 @@ def test_in_development_an_edited_file_is_live_and_up_goes_back_with_its_cause(p
 
 
 def test_migrate_asks_and_answers_through_the_image(life: Sandbox) -> None:
-    assert life.run("migrate", "current").out.strip() == "0001 (head)"
+    assert life.run("migrate", "current").out.strip() == f"{HEAD} (head)"
     assert life.run("migrate", "check").code == 0
     life.psql("update alembic_version set version_num = 'beef'")
     try:
         explained(life.run("migrate"), 6, "at revision beef, which this code does not have")
     finally:
-        life.psql("update alembic_version set version_num = '0001'")
+        life.psql(f"update alembic_version set version_num = '{HEAD}'")
     assert not [name for name in names_of(life.name) if "-run-" in name]
 
 

@@ -15,9 +15,13 @@ import pytest
 
 from stockhelper_app.migration import LOCK_KEY
 from tests.migrations.conftest import CONFIG, Alembic
+from tests.revisions import HEAD, NEXT, REVISIONS
 
 #: What somebody who is in the middle of something calls itself.
 APPLICATION = "somebodys-tool"
+
+#: How the database notes by which revisions it came to the newest one.
+LINE = " ".join(REVISIONS)
 
 HEADER = """
 from alembic import op
@@ -40,7 +44,7 @@ def with_revisions(alembic: Alembic, tmp_path: Path) -> Callable[..., Alembic]:
     def add(*upgrades: str) -> Alembic:
         folder = tmp_path / "migrations"
         shutil.copytree(CONFIG.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        for number, upgrade in enumerate(upgrades, start=2):
+        for number, upgrade in enumerate(upgrades, start=len(REVISIONS) + 1):
             text = HEADER.format(revision=f"{number:04}", down_revision=f"{number - 1:04}", upgrade=upgrade)
             (folder / f"versions/{number:04}_test.py").write_text(text)
         return replace(alembic, config=folder / CONFIG.name)
@@ -69,7 +73,7 @@ def test_of_eight_at_once_one_applies_and_all_succeed(alembic: Alembic) -> None:
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, outputs
     assert sum("Running upgrade" in out for out, _ in outputs) == 1
-    assert all(out.endswith("the schema is at 0001\n") for out, _ in outputs)
+    assert all(out.endswith(f"the schema is at {HEAD}\n") for out, _ in outputs)
     assert [err for _, err in outputs] == [""] * 8
     assert alembic.application.query("SELECT count(*) FROM stocks") == [(0,)]
 
@@ -84,7 +88,7 @@ def test_concurrent_index_creation_is_not_blocked_by_those_who_wait(with_revisio
     processes = [alembic.start("upgrade", "head") for _ in range(8)]
     outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, outputs
-    assert sum("Running upgrade 0001 -> 0002" in out for out, _ in outputs) == 1
+    assert sum(f"Running upgrade {HEAD} -> {NEXT}" in out for out, _ in outputs) == 1
     assert alembic.database.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_test'::regclass") == [(True,)]
 
 
@@ -118,13 +122,13 @@ def test_the_lock_ends_with_a_killed_migration(with_revisions: Callable[..., Ale
     alembic.database.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stockhelper-migrate'"
     )
-    alembic.run("upgrade", "0001")
-    assert alembic.run("current").strip() == "0001"
+    alembic.run("upgrade", HEAD)
+    assert alembic.run("current").strip() == HEAD
 
 
 def test_a_table_lock_is_waited_for_in_short_turns(with_revisions: Callable[..., Alembic]) -> None:
     alembic = with_revisions('op.execute("ALTER TABLE stocks ADD test int")')
-    alembic.run("upgrade", "0001")
+    alembic.run("upgrade", HEAD)
     with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE") as reader:
         process = alembic.start("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200")
         assert process.stdout is not None
@@ -134,12 +138,12 @@ def test_a_table_lock_is_waited_for_in_short_turns(with_revisions: Callable[...,
         reader.execute("SELECT 1")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, out + err
-    assert alembic.run("current").strip() == "0002 (head)"
+    assert alembic.run("current").strip() == f"{NEXT} (head)"
 
 
 def test_a_table_lock_that_is_never_given_up_ends_the_migration(with_revisions: Callable[..., Alembic]) -> None:
     alembic = with_revisions("pass", 'op.execute("ALTER TABLE stocks ADD test int")')
-    alembic.run("upgrade", "0001")
+    alembic.run("upgrade", HEAD)
     with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
         began = time.monotonic()
         done = alembic("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200", MIGRATION_RETRIES="1")
@@ -151,17 +155,17 @@ def test_a_table_lock_that_is_never_given_up_ends_the_migration(with_revisions: 
     assert "idle in transaction for 0:00:0" in done.stdout
     assert ": LOCK TABLE stocks IN ACCESS SHARE MODE" in done.stdout
     # What was done before stays done: one transaction for each revision.
-    assert alembic.run("current").strip() == "0002"
+    assert alembic.run("current").strip() == NEXT
 
 
 def test_a_migration_that_fails_leaves_nothing_of_itself(with_revisions: Callable[..., Alembic]) -> None:
     alembic = with_revisions('op.execute("CREATE TABLE half ()"); op.execute("SELECT 1/0 AS canary_statement")')
     done = alembic("upgrade", "head")
     assert done.returncode != 0
-    assert "Running upgrade 0001 -> 0002" in done.stdout
+    assert f"Running upgrade {HEAD} -> {NEXT}" in done.stdout
     assert "FAILED: division by zero" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert alembic.run("current").strip() == "0001"
+    assert alembic.run("current").strip() == HEAD
     assert alembic.database.query("SELECT to_regclass('half')") == [(None,)]
     # The statement and the traceback are there for those who ask.
     assert "canary_statement" in alembic("--raiseerr", "upgrade", "head").stderr
@@ -191,12 +195,12 @@ def test_a_database_knows_by_which_revisions_it_came_to_where_it_is(with_revisio
     alembic = with_revisions("pass", 'op.execute("SELECT 1/0")')
     assert alembic("upgrade", "head").returncode != 0
     line = "SELECT obj_description('alembic_version'::regclass)"
-    assert alembic.database.query(line) == [("0001 0002",)]
-    alembic.run("downgrade", "0001")
-    assert alembic.database.query(line) == [("0001",)]
+    assert alembic.database.query(line) == [(f"{LINE} {NEXT}",)]
+    alembic.run("downgrade", HEAD)
+    assert alembic.database.query(line) == [(LINE,)]
     alembic.run("downgrade", "base")
     assert alembic.database.query(line) == [(None,)]
-    assert "COMMENT ON TABLE alembic_version IS '0001 0002'" in alembic.run("upgrade", "0002", "--sql")
+    assert f"COMMENT ON TABLE alembic_version IS '{LINE} {NEXT}'" in alembic.run("upgrade", NEXT, "--sql")
 
 
 def test_each_difference_between_models_and_database_is_named_on_a_line(alembic: Alembic) -> None:
@@ -219,7 +223,7 @@ def test_a_new_migration_is_valid_python_whatever_its_message(
 ) -> None:
     alembic = with_revisions()
     alembic.run("upgrade", "head")
-    alembic.run("revision", "--autogenerate", "--rev-id", "0002", "-m", message)
-    (made,) = (alembic.config.parent / "versions").glob("0002_*.py")
+    alembic.run("revision", "--autogenerate", "--rev-id", NEXT, "-m", message)
+    (made,) = (alembic.config.parent / "versions").glob(f"{NEXT}_*.py")
     module = ast.parse(made.read_text())
     assert (ast.get_docstring(module) or "").startswith(message.replace('"""', "'''"))

@@ -10,6 +10,7 @@ from psycopg.sql import SQL, Identifier
 
 from stockhelper_app import roles
 from tests.migrations.conftest import Alembic
+from tests.revisions import HEAD
 
 ROW = "INSERT INTO stocks (symbol, name, exchange) VALUES ('600519.SH', 'x', 'SH')"
 
@@ -32,14 +33,20 @@ def test_the_application_reads_and_writes_rows(migrated: Alembic) -> None:
     application.query("UPDATE stocks SET name = 'y'")
     assert application.query("SELECT name FROM stocks") == [("y",)]
     application.query("DELETE FROM stocks")
-    assert application.query("SELECT version_num FROM alembic_version") == [("0001",)]
+    assert application.query("SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+
+def test_the_application_may_make_tables_that_go_with_its_session(migrated: Alembic) -> None:
+    assert migrated.application.query("CREATE TEMPORARY TABLE t AS SELECT 1 AS x") == []
+    # Nobody else may: not every role of a server that others use, too, is the application's.
+    rights = "SELECT has_database_privilege('public', current_database(), 'TEMPORARY')"
+    assert migrated.database.query(rights) == [(False,)]
 
 
 @pytest.mark.parametrize(
     "statement",
     [
         "CREATE TABLE t ()",
-        "CREATE TEMPORARY TABLE t ()",
         "CREATE SCHEMA s",
         "CREATE EXTENSION pgcrypto",
         "CREATE ROLE r",

@@ -11,6 +11,7 @@ from stockhelper_app.models import Base, Stock
 from stockhelper_app.settings import MigrationSettings
 from tests.migrations.conftest import ROOT, Alembic
 from tests.postgres import Postgres
+from tests.revisions import HEAD, REVISIONS
 
 
 def schema(database: Postgres) -> list[tuple[Any, ...]]:
@@ -35,7 +36,7 @@ def schema(database: Postgres) -> list[tuple[Any, ...]]:
 
 
 def test_up_down_up(alembic: Alembic) -> None:
-    assert "Running upgrade  -> 0001" in alembic.run("upgrade", "head")
+    assert f"Running upgrade  -> {REVISIONS[0]}" in alembic.run("upgrade", "head")
     first = schema(alembic.database)
     alembic.run("downgrade", "base")
     assert schema(alembic.database) == []
@@ -65,12 +66,12 @@ def test_a_model_without_a_migration_is_found(alembic: Alembic) -> None:
 
 def test_an_upgrade_with_nothing_to_do_says_where_it_is(alembic: Alembic) -> None:
     alembic.run("upgrade", "head")
-    assert alembic.run("upgrade", "head").splitlines() == ["INFO the schema is at 0001"]
+    assert alembic.run("upgrade", "head").splitlines() == [f"INFO the schema is at {HEAD}"]
 
 
 def test_current_prints_the_revision_only_and_changes_nothing(alembic: Alembic) -> None:
     alembic.run("upgrade", "head")
-    assert alembic.run("current").strip() == "0001 (head)"
+    assert alembic.run("current").strip() == f"{HEAD} (head)"
     alembic.run("downgrade", "base")
     assert alembic.run("current").strip() == ""
 
@@ -86,7 +87,7 @@ def test_as_sql_it_asks_no_database_and_prints_nothing_else(alembic: Alembic, de
     assert "INFO" not in done.stdout
     with alembic.database.connect() as connection:
         connection.execute(done.stdout.encode())
-    assert alembic.run("current").strip() == "0001 (head)"
+    assert alembic.run("current").strip() == f"{HEAD} (head)"
     assert schema(alembic.database)
 
 

@@ -7,19 +7,23 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import structlog
+from psycopg.sql import SQL, Identifier
 from starlette.applications import Starlette
 
 from stockhelper_app.app import create_app
 from stockhelper_app.settings import Settings
+from tests.migrations.conftest import Alembic, alembic_on
 from tests.postgres import Postgres, database, postgres
 
 __all__ = ["database", "postgres"]
 
+ROOT = Path(__file__).parents[2]
 Lines = Callable[[], list[dict[str, Any]]]
 
 
@@ -61,12 +65,30 @@ def dead_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> Iterator[Alembic]:
+    """A database with every table, and the application's role; nobody is connected to it."""
+    with postgres.new_database() as made, alembic_on(made) as alembic:
+        alembic.run("upgrade", "head")
+        yield alembic
+
+
+@pytest.fixture
+def tables(migrated: Alembic) -> Iterator[Postgres]:
+    """A database of the test's own with every table, as the application sees it."""
+    with migrated.database.new_database(template=migrated.database.name) as new:
+        # What a role may do to a database as such is not copied with it.
+        new.query(SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(Identifier(new.name), Identifier(migrated.role)))
+        yield new.as_role(migrated.role, migrated.password)
+
+
 def settings_for(database: Postgres, **more: Any) -> Settings:
-    return Settings(**{name.lower(): value for name, value in database.environment.items()} | more)
+    environment = {name.lower(): value for name, value in database.environment.items()}
+    return Settings(**{"scheduler_enabled": False} | environment | more)
 
 
 def settings_at(port: int, **more: Any) -> Settings:
-    return Settings(postgres_host="127.0.0.1", postgres_port=port, **more)
+    return Settings(**{"scheduler_enabled": False} | more, postgres_host="127.0.0.1", postgres_port=port)
 
 
 @asynccontextmanager

@@ -45,6 +45,7 @@ def running(database_port: int, **environment: str) -> Iterator[tuple[subprocess
             "UVICORN_LOG_CONFIG": str(SERVICE / "stockhelper_app/logging.json"),
             "POSTGRES_HOST": "127.0.0.1",
             "POSTGRES_PORT": str(database_port),
+            "SCHEDULER_ENABLED": "false",
             **environment,
         },
         stdout=subprocess.PIPE,

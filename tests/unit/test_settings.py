@@ -54,8 +54,15 @@ def test_every_port_number_is_accepted(port: str) -> None:
     assert read == int(port)
 
 
+@pytest.mark.parametrize("bind", ["127.0.0.1:9464", "0.0.0.0:1", "[::1]:65535"])
+def test_metrics_are_bound_to_an_address_and_a_port(bind: str) -> None:
+    assert bind == load_settings({**GOOD, "METRICS_BIND": bind}, None).METRICS_BIND
+
+
 RANGE = "is not a port number from 1 to 65535"
 WHOLE = "is not a whole number"
+BIND = "is not an address and a port, such as 127.0.0.1:9464 or [::1]:9464"
+ABSOLUTE = "is not an absolute path; Compose would take it relative to compose/, or for a volume"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,20 @@ WHOLE = "is not a whole number"
             "it is 'stockhelper'",
         ),
         ("POSTGRES_PASSWORD=", "POSTGRES_PASSWORD is empty", "`stockhelper init` writes a .env with a random one"),
+        ("TUSHARE_CALLS_PER_MINUTE=0", "TUSHARE_CALLS_PER_MINUTE is not from 1 to 10000", "it is '0'"),
+        ("METRICS_BIND=9464", f"METRICS_BIND {BIND}", "it is '9464'"),
+        ("METRICS_BIND=0.0.0.0:0", f"METRICS_BIND {BIND}", "it is '0.0.0.0:0'"),
+        ("METRICS_BIND=::1:9464", f"METRICS_BIND {BIND}", "it is '::1:9464'"),
+        ("CSV_DIR=bars", f"CSV_DIR {ABSOLUTE}", "it is 'bars'"),
+        ("DATA_CA_FILE=./ca.crt", f"DATA_CA_FILE {ABSOLUTE}", "it is './ca.crt'"),
+        ("SCHEDULER_ENABLED=maybe", "SCHEDULER_ENABLED is neither true nor false", "it is 'maybe'"),
+        ("SYNC_AT=25:00", "SYNC_AT is not a time of the day, such as 16:30", "it is '25:00'"),
+        ("SYNC_FROM=2026-02-30", "SYNC_FROM is not a day, such as 2024-01-31", "it is '2026-02-30'"),
+        (
+            "API_TOKEN=short",
+            "API_TOKEN is shorter than 16 characters",
+            "`stockhelper init` writes a .env with a random one",
+        ),
         ("APP_DB_PASSWORD=''", "APP_DB_PASSWORD is empty", "`stockhelper init` writes a .env with a random one"),
     ],
 )

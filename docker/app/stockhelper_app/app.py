@@ -18,6 +18,7 @@ from stockhelper_app.db import Database
 from stockhelper_app.errors import UnexpectedErrors, http_problem, problem
 from stockhelper_app.logs import RequestLog
 from stockhelper_app.routes import routes
+from stockhelper_app.scheduler import Schedule, Syncs
 from stockhelper_app.settings import Settings, SettingsError, load
 
 
@@ -44,9 +45,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         logs.configure(chosen.log_level)
         app.state.database = Database(chosen)
+        app.state.syncs = Syncs(chosen)
+        app.state.schedule = Schedule(chosen, app.state.syncs)
+        if chosen.scheduler_enabled:
+            app.state.schedule.start()
         try:
             yield
         finally:
+            app.state.schedule.stop()
+            await app.state.syncs.close()
             await app.state.database.close()
 
     app = Starlette(

@@ -1,7 +1,9 @@
 """The connection to PostgreSQL: one pool for each worker, and the question whether it answers."""
 
 import asyncio
+from typing import Any, Final
 
+import psycopg
 import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -12,6 +14,41 @@ logger = structlog.get_logger(__name__)
 
 #: Seconds that a question for the database's health may take, connecting included.
 HEALTH_TIMEOUT = 2.0
+
+
+#: A peer that vanished without a word is found out in seconds; the kernel's own patience is minutes.
+_WATCHFUL: Final[dict[str, Any]] = {"tcp_user_timeout": 5000, "keepalives_idle": 30}
+
+
+def connect(settings: Settings, name: str) -> psycopg.Connection[Any]:
+    """Return a connection of a job's own, in autocommit mode; `name` is who is shown to the database's owner.
+
+    Raises `psycopg.OperationalError`.
+    """
+    return psycopg.connect(autocommit=True, **_parameters(settings, name))
+
+
+async def connect_async(settings: Settings, name: str) -> psycopg.AsyncConnection[Any]:
+    """Return what `connect` does, for use in an event loop."""
+    return await psycopg.AsyncConnection.connect(autocommit=True, **_parameters(settings, name))
+
+
+def _parameters(settings: Settings, name: str) -> dict[str, Any]:
+    return {
+        "host": settings.postgres_host,
+        "port": settings.postgres_port,
+        "user": settings.postgres_user,
+        "password": settings.postgres_password.get_secret_value(),
+        "dbname": settings.postgres_db,
+        "application_name": name,
+        "connect_timeout": settings.db_connect_timeout,
+        **_WATCHFUL,
+    }
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says on one line; the database's own come on several."""
+    return " ".join(str(error).split())
 
 
 class Database:
@@ -27,9 +64,7 @@ class Database:
             connect_args={
                 "application_name": "stockhelper-app",
                 "connect_timeout": settings.db_connect_timeout,
-                # A peer that vanished without a word is found out in seconds; the kernel's own patience is minutes.
-                "tcp_user_timeout": 5000,
-                "keepalives_idle": 30,
+                **_WATCHFUL,
             },
         )
         self._probe: asyncio.Task[None] | None = None

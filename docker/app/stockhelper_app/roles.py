@@ -1,5 +1,7 @@
 """The application's database role: it reads and writes rows, and can change nothing else.
 
+Temporary tables are allowed to it, which nobody else sees and which go with its session: bars are loaded by way of one.
+
 Made and repaired by whoever owns the tables, with each migration, so that a volume of any age ends up the same.
 """
 
@@ -26,7 +28,7 @@ _ATTRIBUTES = (
 _PRIVILEGES = """
     REVOKE ALL ON DATABASE {database} FROM {role};
     REVOKE CREATE, TEMPORARY ON DATABASE {database} FROM PUBLIC;
-    GRANT CONNECT ON DATABASE {database} TO {role};
+    GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role};
     REVOKE CREATE ON SCHEMA public FROM PUBLIC;
     REVOKE ALL ON SCHEMA public FROM {role};
     GRANT USAGE ON SCHEMA public TO {role};

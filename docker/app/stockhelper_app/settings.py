@@ -1,6 +1,9 @@
 """What the environment decides, read once at start. A value that cannot be used is named, and never shown."""
 
+import datetime as dt
 import re
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -12,6 +15,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 # https://developer.mozilla.org/docs/Web/HTTP/Headers/Origin: scheme, host and port, nothing behind them.
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+_BASE_URL = re.compile(r"https?://[^/\s?#@]+(/[^\s?#]*)?")
 
 
 class SettingsError(ValueError):
@@ -30,6 +34,21 @@ def _origin(value: str) -> str:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _clock(value: object) -> object:
+    # Not pydantic's own reading: it takes 1630 for seconds.
+    return dt.time.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _day(value: object) -> object:
+    return dt.date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _http(value: str) -> str:
+    if not _BASE_URL.fullmatch(value):
+        raise ValueError("an address is written as https://host/path, without user, query or fragment")
+    return value
 
 
 class DatabaseSettings(BaseSettings):
@@ -68,6 +87,32 @@ class Settings(DatabaseSettings):
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     #: Origins that browsers may call from, comma-separated; none by default.
     cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)] = ()
+
+    #: What a caller must show to change something; without one nothing can be changed over HTTP.
+    api_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    #: Where the host publishes the service; beyond loopback, reading needs the token too …
+    app_bind: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
+    #: … unless everybody may read.
+    api_public_read: bool = False
+    #: Where the metrics are, inside the container; the public port knows nothing of them.
+    metrics_port: Port = 18000
+
+    #: The token of Tushare Pro; without one the bars come from CSV files.
+    tushare_token: SecretStr | None = None
+    tushare_url: Annotated[str, AfterValidator(_http)] = "http://api.tushare.pro"
+    #: How often it may be asked; what an account may do depends on its points.
+    tushare_calls_per_minute: Annotated[int, Field(ge=1, le=10_000)] = 200
+    #: A folder of CSV files with bars; where there is none, the sample that comes with the service.
+    csv_dir: Path | None = None
+    #: Root certificates (PEM) to trust besides the usual ones; what is no file counts as none.
+    data_ca_file: Path | None = None
+
+    #: Whether this process runs the sync by itself.
+    scheduler_enabled: bool = True
+    #: When, in Asia/Shanghai; the exchanges close at 15:00, and providers need an hour or so.
+    sync_at: Annotated[dt.time, BeforeValidator(_clock)] = dt.time(16, 30)
+    #: The first day to have bars of; by default what the provider suggests.
+    sync_from: Annotated[dt.date, BeforeValidator(_day)] | None = None
 
 
 class MigrationSettings(DatabaseSettings):

@@ -95,7 +95,7 @@ def test_a_place_is_told_by_file_and_line(own: Project) -> None:
         assert file == "compose/compose.yaml"
         return lines[int(number) - 1].strip()
 
-    assert line(("services", "app", "ports", 0)).startswith("ports:")
+    assert line(("services", "app", "volumes", 0)).startswith("- ${CSV_DIR")
     assert line(("services", "db", "environment", "POSTGRES_PASSWORD")).startswith("POSTGRES_PASSWORD:")
     # An entry that came by an anchor stands where the anchor does.
     assert line(("services", "app", "cap_drop")).startswith("cap_drop:")

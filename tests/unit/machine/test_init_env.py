@@ -41,9 +41,9 @@ def test_init_writes_a_private_file_with_its_secrets_filled_in(root: Path) -> No
     assert sorted(path.name for path in root.iterdir()) == [".env", ".env.example"]
 
 
-def test_the_projects_own_example_gets_both_passwords(tmp_path: Path) -> None:
+def test_the_projects_own_example_gets_its_secrets(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_bytes((ROOT / ".env.example").read_bytes())
-    assert init_env(tmp_path).generated == ("POSTGRES_PASSWORD", "APP_DB_PASSWORD")
+    assert init_env(tmp_path).generated == ("POSTGRES_PASSWORD", "APP_DB_PASSWORD", "API_TOKEN")
 
 
 def test_an_existing_file_stays_and_its_missing_keys_are_named(root: Path) -> None:

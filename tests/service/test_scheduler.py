@@ -1,0 +1,174 @@
+"""The schedule: it begins after the service answers, outlives the database, and starts one sync of many workers."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from stockhelper_app import scheduler
+from stockhelper_app.app import create_app
+from stockhelper_app.bars import SHANGHAI
+from stockhelper_app.scheduler import Busy, Schedule, Syncs
+from stockhelper_app.sync import latest
+from tests.fake_tushare import TOKEN, FakeTushare
+from tests.fake_tushare import serving as serving_tushare
+from tests.migrations.conftest import Alembic
+from tests.postgres import Postgres
+from tests.service.conftest import ROOT, settings_for
+from tests.service.test_process import running, wait_until_it_answers
+
+RUNS = "SELECT outcome, rows FROM sync_runs ORDER BY id"
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def test_of_all_workers_one_syncs_and_the_service_answers_first(tables: Postgres) -> None:
+    environment = {**tables.environment, "SCHEDULER_ENABLED": "true", "WEB_CONCURRENCY": "3"}
+    with running(tables.port, **environment) as (process, address):
+        began = time.monotonic()
+        wait_until_it_answers(process, address)
+        assert tables.query(RUNS) == []
+        wait_for(lambda: [outcome for outcome, _ in tables.query(RUNS)] == ["done"])
+        # Every worker had its turn by then, and found nothing to do.
+        time.sleep(max(0, began + 5 - time.monotonic()))
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+    assert tables.query(RUNS) == [("done", 59 * 3)]
+    assert sum(json.loads(line)["event"] == "sync begins" for line in output.splitlines() if '"event"' in line) == 1
+
+
+def test_switched_off_it_syncs_nothing(tables: Postgres) -> None:
+    app = create_app(settings_for(tables))
+    assert not app.state._state or "schedule" not in app.state._state
+
+
+@pytest.mark.anyio
+async def test_a_database_that_is_away_is_asked_again(
+    tables: Postgres, migrated: Alembic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_AFTER_START", 0.0)
+    monkeypatch.setattr(scheduler, "_RETRY", 0.2)
+    environment = {**tables.environment, "PYTHONPATH": str(ROOT / "docker/app")}
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    allow = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    migrated.database.as_role(migrated.database.user, migrated.database.password)
+    owner = migrated.database
+    name = Identifier(tables.name)
+    syncs = Syncs(settings_for(tables))
+    schedule = Schedule(settings_for(tables), syncs)
+    owner_of_main = Postgres(owner.host, owner.port, owner.user, owner.password, "postgres")
+    owner_of_main.query(allow.format(name, SQL("false")))
+    schedule.start()
+    try:
+        await until(lambda: schedule._failures >= 2)
+        owner_of_main.query(allow.format(name, SQL("true")))
+        await until(lambda: schedule._failures == 0)
+    finally:
+        schedule.stop()
+        await syncs.close()
+    assert tables.query(RUNS) == [("done", 59 * 3)]
+
+
+@pytest.fixture
+def hanging(tables: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeTushare, threading.Event]]:
+    """A provider that does not answer before it is released, and that processes started now will ask."""
+    release = threading.Event()
+
+    def hang(api: str, params: Mapping[str, Any]) -> None:
+        release.wait(20)
+
+    with serving_tushare() as fake:
+        fake.before = hang
+        environment = {"TUSHARE_TOKEN": TOKEN, "TUSHARE_URL": fake.url, "PYTHONPATH": str(ROOT / "docker/app")}
+        for key, value in {**tables.environment, **environment}.items():
+            monkeypatch.setenv(key, value)
+        try:
+            yield fake, release
+        finally:
+            release.set()
+
+
+@pytest.mark.anyio
+async def test_one_worker_knows_that_another_is_at_it(
+    tables: Postgres, hanging: tuple[FakeTushare, threading.Event]
+) -> None:
+    _, release = hanging
+    here, there = Syncs(settings_for(tables)), Syncs(settings_for(tables))
+    under_way = asyncio.create_task(here.run())
+    await until(lambda: tables.query(RUNS) == [("running", 0)])
+    for other in (here, there):
+        with pytest.raises(Busy):
+            await other.run()
+    release.set()
+    assert await under_way == 0
+    assert await there.run() == 0
+
+
+@pytest.mark.anyio
+async def test_stopping_ends_the_sync_within_moments(
+    tables: Postgres, hanging: tuple[FakeTushare, threading.Event]
+) -> None:
+    syncs = Syncs(settings_for(tables))
+    under_way = asyncio.create_task(syncs.run())
+    await until(lambda: tables.query(RUNS) == [("running", 0)])
+    began = time.monotonic()
+    await syncs.close()
+    assert await under_way == 130
+    assert time.monotonic() - began < 3
+    assert tables.query(RUNS) == [("interrupted", 0)]
+
+
+@pytest.mark.anyio
+async def test_it_runs_each_day_at_the_time_that_is_set(tables: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_AFTER_START", 0.0)
+
+    async def nothing(self: Syncs, *arguments: str) -> int:
+        return 0
+
+    monkeypatch.setattr(Syncs, "run", nothing)
+    settings = settings_for(tables, sync_at="09:05")
+    schedule = Schedule(settings, Syncs(settings))
+    assert schedule.next_run() is None
+    schedule.start()
+    try:
+        await until(lambda: (when := schedule.next_run()) is not None and when > dt.datetime.now(SHANGHAI))
+        when = schedule.next_run()
+    finally:
+        schedule.stop()
+    assert when is not None
+    assert (when.astimezone(SHANGHAI).hour, when.astimezone(SHANGHAI).minute) == (9, 5)
+
+
+@pytest.mark.parametrize(("moment", "day"), [("16:29", "2026-11-19"), ("16:30", "2026-11-20"), ("23:59", "2026-11-20")])
+def test_a_day_is_due_when_its_time_has_come_in_shanghai(
+    moment: str, day: str, tables: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            assert tz is SHANGHAI
+            return dt.datetime.fromisoformat(f"2026-11-20 {moment}").replace(tzinfo=tz)
+
+    monkeypatch.setattr("stockhelper_app.sync.dt.datetime", Clock)
+    assert latest(settings_for(tables)).isoformat() == day

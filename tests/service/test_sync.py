@@ -1,0 +1,323 @@
+"""The sync: which days it fetches, what it leaves behind when it fails, and that only one is at work."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockhelper_app import runs
+from stockhelper_app.bars import COLUMNS
+from stockhelper_app.providers.csv_files import SAMPLE
+from stockhelper_app.settings import Settings
+from stockhelper_app.sync import Result, sync
+from tests.fake_tushare import NOT_PERMITTED, TOKEN, FakeTushare, serving
+from tests.postgres import Postgres
+from tests.service.conftest import settings_for
+
+ROOT = Path(__file__).parents[2]
+HEADER = ",".join(COLUMNS)
+BAR = (10, 11, 9, 10.5, 100, 100)
+RUNS = "SELECT outcome, source, first_day::text, last_day::text, rows, changed, error FROM sync_runs ORDER BY id"
+DAYS = "SELECT DISTINCT trade_date::text FROM daily_bars ORDER BY 1"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeTushare]:
+    with serving() as fake:
+        fake.bars = {f"202611{day}": {"600519.SH": BAR, "000001.SZ": BAR} for day in (16, 17, 18, 19, 20)}
+        fake.names = {"600519.SH": "贵州茅台"}
+        yield fake
+
+
+@pytest.fixture
+def settings(tables: Postgres, server: FakeTushare) -> Settings:
+    """Those of a stack with Tushare."""
+    return settings_for(
+        tables, tushare_token=TOKEN, tushare_url=server.url, tushare_calls_per_minute=10_000, sync_from="2026-11-17"
+    )
+
+
+def csv_settings(tables: Postgres, folder: Path, **files: str) -> Settings:
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text)
+    return settings_for(tables, csv_dir=folder)
+
+
+def row(symbol: str, day: str, close: str = "10") -> str:
+    return f"{symbol},{day},10,11,1,{close},100,1000,1\n"
+
+
+def days_of(tables: Postgres) -> list[str]:
+    return [day for (day,) in tables.query(DAYS)]
+
+
+def asked(server: FakeTushare) -> list[str]:
+    return [str(params["trade_date"])[-2:] for _, api, params in server.calls if api == "daily"]
+
+
+def test_the_missing_days_are_fetched_and_written_down(settings: Settings, tables: Postgres) -> None:
+    result = sync(settings)
+    assert (result.outcome, result.days, result.first_day, result.last_day) == ("done", 4, "2026-11-17", "2026-11-20")
+    assert days_of(tables) == ["2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20"]
+    assert tables.query(RUNS) == [("done", "tushare", "2026-11-17", "2026-11-20", 8, 8, None)]
+    assert tables.query("SELECT name FROM stocks ORDER BY symbol") == [("000001.SZ",), ("贵州茅台",)]
+    ((started, finished),) = tables.query("SELECT started_at, finished_at FROM sync_runs")
+    assert started < finished
+
+
+def test_when_nothing_is_missing_nothing_is_written(settings: Settings, tables: Postgres, server: FakeTushare) -> None:
+    sync(settings)
+    before = tables.query(RUNS)
+    assert replace(sync(settings), seconds=0) == Result("done", "tushare")
+    assert tables.query(RUNS) == before
+    assert server.count()["daily"] == 4
+
+
+def test_days_missed_while_it_was_away_are_caught_up(settings: Settings, tables: Postgres, server: FakeTushare) -> None:
+    later = {day: server.bars.pop(day) for day in ("20261118", "20261119", "20261120")}
+    assert sync(settings).last_day == "2026-11-17"
+    server.bars |= later
+    assert (sync(settings).first_day, sync(settings).days) == ("2026-11-18", 0)
+    assert asked(server) == ["17", "18", "19", "20"]
+
+
+def test_a_gap_that_a_range_left_is_filled(settings: Settings, tables: Postgres, server: FakeTushare) -> None:
+    sync(settings, dt.date(2026, 11, 19), dt.date(2026, 11, 19))
+    sync(settings)
+    assert asked(server) == ["19", "17", "18", "20"]
+
+
+def test_a_range_is_fetched_again(settings: Settings, tables: Postgres, server: FakeTushare) -> None:
+    sync(settings)
+    server.bars["20261118"]["600519.SH"] = (10, 11, 9, 9.5, 100, 100)
+    result = sync(settings, dt.date(2026, 11, 16), dt.date(2026, 11, 18))
+    assert (result.rows, result.changed) == (6, 3)
+    assert asked(server) == ["17", "18", "19", "20", "16", "17", "18"]
+
+
+def test_what_was_loaded_before_a_failure_stays_and_the_next_run_goes_on(
+    settings: Settings, tables: Postgres, server: FakeTushare
+) -> None:
+    server.bars["20261119"] = {}
+    failed = sync(settings)
+    assert (failed.outcome, failed.error, failed.last_day) == (
+        "failed",
+        "tushare has no bars of 2026-11-19 yet",
+        "2026-11-18",
+    )
+    server.bars["20261119"] = {"600519.SH": BAR}
+    sync(settings)
+    assert asked(server) == ["17", "18", "19", "19", "20"]
+    assert tables.query(RUNS) == [
+        ("failed", "tushare", "2026-11-17", "2026-11-18", 4, 4, "tushare has no bars of 2026-11-19 yet"),
+        ("done", "tushare", "2026-11-19", "2026-11-20", 3, 3, None),
+    ]
+
+
+def test_a_provider_that_refuses_is_written_down_without_its_token(
+    settings: Settings, tables: Postgres, server: FakeTushare
+) -> None:
+    server.refused = {"trade_cal": NOT_PERMITTED}
+    assert sync(settings).outcome == "failed"
+    ((outcome, *_, error),) = tables.query(RUNS)
+    assert outcome == "failed"
+    assert "没有接口访问权限" in error
+    assert TOKEN not in error
+
+
+def test_of_several_at_once_one_is_at_work(settings: Settings, tables: Postgres, server: FakeTushare) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def wait(api: str, params: Mapping[str, Any]) -> None:
+        under_way.set()
+        assert go_on.wait(20)
+
+    server.before = wait
+    first: list[Result] = []
+    thread = threading.Thread(target=lambda: first.append(sync(settings)))
+    thread.start()
+    assert under_way.wait(20)
+    assert [sync(settings).outcome for _ in range(3)] == ["busy"] * 3
+    go_on.set()
+    thread.join()
+    assert [result.outcome for result in first] == ["done"]
+    assert len(tables.query(RUNS)) == 1
+
+
+def test_a_database_that_is_away_is_told_in_one_line(dead_port: int, tables: Postgres) -> None:
+    result = sync(settings_for(tables, postgres_port=dead_port))
+    assert result.outcome == "failed"
+    assert "Connection refused" in str(result.error)
+    assert "\n" not in str(result.error)
+    assert tables.password not in str(result.error)
+
+
+# --- CSV files
+def test_without_a_provider_the_sample_is_loaded_and_says_what_it_is(tables: Postgres) -> None:
+    for path in SAMPLE.glob("*.csv"):
+        assert path.read_text().startswith("# Made-up data")
+    # A mount of nothing, as compose.yaml makes it.
+    result = sync(settings_for(tables, csv_dir=Path("/dev/null")))
+    assert (result.outcome, result.source, result.days) == ("done", "csv", 59)
+    assert tables.query("SELECT count(*) FROM daily_bars") == [(59 * 3,)]
+    assert all("made-up" in name for (name,) in tables.query("SELECT name FROM stocks"))
+
+
+def test_files_are_read_whatever_they_are_sorted_by(tables: Postgres, tmp_path: Path) -> None:
+    settings = csv_settings(
+        tables,
+        tmp_path,
+        a=HEADER + "\n" + row("600000.SH", "2026-11-18") + row("600000.SH", "2026-11-19"),
+        b=HEADER + "\n" + row("600001.SH", "2026-11-19") + row("600001.SH", "2026-11-18"),
+        stocks="symbol,name,listing_date\n600000.SH,浦发银行,1999-11-10\n",
+    )
+    assert (sync(settings).rows, sync(settings).days) == (4, 0)
+    (tmp_path / "c.csv").write_text(HEADER + "\n" + row("600000.SH", "2026-11-20"))
+    assert (sync(settings).rows, days_of(tables)) == (1, ["2026-11-18", "2026-11-19", "2026-11-20"])
+    assert tables.query("SELECT name FROM stocks ORDER BY symbol") == [("浦发银行",), ("600001.SH",)]
+
+
+def test_a_bad_row_is_told_with_its_file_and_keeps_its_day_out(tables: Postgres, tmp_path: Path) -> None:
+    settings = csv_settings(
+        tables,
+        tmp_path,
+        a=HEADER + "\n" + row("600000.SH", "2026-11-18") + row("600000.SH", "2026-11-19"),
+        b=HEADER + "\n" + row("600001.SH", "2026-11-19", "x") + row("600001.SH", "2026-11-20"),
+    )
+    for _ in range(2):
+        assert sync(settings).error == "1 bad rows, the first at b.csv:2: close is not a price in yuan: 'x'"
+        assert days_of(tables) == ["2026-11-18", "2026-11-20"]
+    # Mended, the day is fetched, and the one after it again: a run covers its days without a gap.
+    (tmp_path / "b.csv").write_text(HEADER + "\n" + row("600001.SH", "2026-11-19") + row("600001.SH", "2026-11-20"))
+    assert (sync(settings).first_day, sync(settings).days) == ("2026-11-19", 0)
+    assert days_of(tables) == ["2026-11-18", "2026-11-19", "2026-11-20"]
+
+
+@pytest.mark.parametrize(
+    ("files", "error"),
+    [
+        ({}, "has no CSV file of bars"),
+        ({"stocks": "symbol,name\n"}, "has no CSV file of bars"),
+        ({"a": "x,y\n"}, "a.csv: line 1 does not name the columns"),
+        (
+            {"a": f"{HEADER}\n{row('600000.SH', '2026-11-18')}", "stocks": "symbol,name\nx,y\n"},
+            "stocks.csv: names no share",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told(
+    files: Mapping[str, str], error: str, tables: Postgres, tmp_path: Path
+) -> None:
+    result = sync(csv_settings(tables, tmp_path, **files))
+    assert result.outcome == "failed"
+    assert error in str(result.error)
+    assert [outcome for outcome, *_ in tables.query(RUNS)] == ["failed"]
+
+
+def test_days_of_one_provider_are_not_covered_by_another(settings: Settings, tables: Postgres, tmp_path: Path) -> None:
+    files = csv_settings(tables, tmp_path, a=HEADER + "\n" + row("600000.SH", "2026-11-18"))
+    assert sync(files).days == 1
+    assert sync(settings).days == 4
+
+
+# --- the process
+def start(tables: Postgres, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stockhelper_app.sync", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "docker/app"), **tables.environment, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def tushare(server: FakeTushare) -> dict[str, str]:
+    return {"TUSHARE_TOKEN": TOKEN, "TUSHARE_URL": server.url, "TUSHARE_CALLS_PER_MINUTE": "10000"}
+
+
+def test_it_logs_json_and_ends_with_its_result(tables: Postgres, server: FakeTushare) -> None:
+    process = start(tables, "--from", "2026-11-18", "--to", "2026-11-19", **tushare(server))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    *logged, last = map(json.loads, out.splitlines())
+    assert [line["event"] for line in logged] == ["sync begins", "loaded", "loaded"]
+    assert (last["event"], last["result"]["outcome"], last["result"]["rows"]) == ("sync ends", "done", 4)
+    assert TOKEN not in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--from", "tomorrow"], ["--from", "2026-11-19", "--to", "2026-11-18"], ["--bogus"], ["x"]]
+)
+def test_a_wrong_call_exits_2(arguments: list[str], tables: Postgres) -> None:
+    process = start(tables, *arguments)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert "error: " in err
+
+
+def test_stopped_it_takes_back_the_day_it_is_at_and_says_so(tables: Postgres, server: FakeTushare) -> None:
+    under_way, release = threading.Event(), threading.Event()
+
+    def hang(api: str, params: Mapping[str, Any]) -> None:
+        if api == "daily" and params["trade_date"] == "20261118":
+            under_way.set()
+            release.wait(20)
+
+    server.before = hang
+    process = start(tables, **tushare(server))
+    try:
+        assert under_way.wait(30)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    finally:
+        release.set()
+    assert (process.returncode, err) == (130, "")
+    assert json.loads(out.splitlines()[-1])["result"]["outcome"] == "interrupted"
+    assert days_of(tables) == ["2026-11-16", "2026-11-17"]
+    assert [(outcome, last) for outcome, _, _, last, *_ in tables.query(RUNS)] == [("interrupted", "2026-11-17")]
+
+
+def test_the_run_of_a_process_that_was_killed_is_closed_by_the_next(tables: Postgres, server: FakeTushare) -> None:
+    under_way, release = threading.Event(), threading.Event()
+
+    def hang(api: str, params: Mapping[str, Any]) -> None:
+        if api == "daily" and params["trade_date"] == "20261118" and not release.is_set():
+            under_way.set()
+            release.wait(20)
+
+    server.before = hang
+    process = start(tables, **tushare(server))
+    try:
+        assert under_way.wait(30)
+        process.kill()
+        process.communicate()
+    finally:
+        release.set()
+    assert [outcome for outcome, *_ in tables.query(RUNS)] == ["running"]
+    again = start(tables, **tushare(server))
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert [(outcome, first) for outcome, _, first, *_ in tables.query(RUNS)] == [
+        ("interrupted", "2026-11-16"),
+        ("done", "2026-11-18"),
+    ]
+
+
+def test_the_lock_is_one_session_s_and_ends_with_it(tables: Postgres) -> None:
+    with closing(tables.connect()) as one, closing(tables.connect()) as other:
+        with runs.lock(one) as first, runs.lock(other) as second:
+            assert (first, second) == (True, False)
+        with runs.lock(other) as second:
+            assert second
