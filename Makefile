@@ -33,9 +33,10 @@ check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: .venv/.dev  ## Measure backups against the plain way, as ratios in one run
+bench: .venv/.dev  ## Measure backups and imports against the plain ways, as ratios
 	@$(BIN)/python -m tests.prepare
 	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench.imports
 
 lock: .venv/.dev  ## Lock all Python requirements anew: hash-pinned, without any index's address
 	@$(PIP_INSTALL) uv

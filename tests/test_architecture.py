@@ -37,7 +37,8 @@ LAYERS: dict[str, set[str]] = {
     "engine": {*GROUND, "engine.protocol"},
     "compose": {*GROUND, "engine.protocol"},
     "settings": {*GROUND, "compose"},
-    "database": {*GROUND, "engine.protocol", "compose"},
+    "engine.exchange": {*GROUND, "engine.protocol"},
+    "database": {*GROUND, "engine.protocol", "engine.exchange", "compose"},
     "converge": {*GROUND, "engine.protocol", "engine.pull", "compose", "database"},
     "machine": {*GROUND, "engine", "engine.protocol", "engine.pull", "compose"},
     "migration": {*GROUND, "engine.protocol", "compose", "database", "converge"},
@@ -47,11 +48,12 @@ LAYERS: dict[str, set[str]] = {
     "status": {*GROUND, "engine.protocol", "compose", "database", "converge"},
     "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status"},
     "backup": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack"},
+    "data": {*GROUND, "engine.protocol", "engine.exchange", "compose", "converge", "stack"},
     "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine", "stack", "backup"},
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
-    | {"backup", "restore", "credentials"},
+    | {"backup", "restore", "credentials", "data"},
     "streams": set(),
     "main": {*GROUND, "console", "commands", "streams"},
     "__main__": {"main"},
