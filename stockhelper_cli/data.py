@@ -162,7 +162,7 @@ def _import(engine: Engine, container: str, path: Path, emit: Emit) -> Imported:
     return Imported(
         **{
             **result,
-            "file": str(path),
+            "file": name if path == STDIN else str(path),
             "bad": tuple(BadRow(**row) for row in result["bad"]),
             "refused_days": tuple(result["refused_days"]),
             "bytes": under_way.bytes,

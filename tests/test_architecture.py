@@ -38,7 +38,8 @@ LAYERS: dict[str, set[str]] = {
     "engine": {*GROUND, "engine.protocol"},
     "compose": {*GROUND, "engine.protocol"},
     "settings": {*GROUND, "compose"},
-    "database": {*GROUND, "engine.protocol", "compose"},
+    "engine.exchange": {*GROUND, "engine.protocol"},
+    "database": {*GROUND, "engine.protocol", "engine.exchange", "compose"},
     "converge": {*GROUND, "engine.protocol", "engine.pull", "compose", "database"},
     "machine": {*GROUND, "engine", "engine.protocol", "engine.pull", "compose"},
     "archive": {*GROUND, "engine.protocol"},
@@ -50,7 +51,7 @@ LAYERS: dict[str, set[str]] = {
     "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup", "migration"},
     "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine"}
     | {"status", "stack", "backup"},
-    "data": {*GROUND, "engine", "engine.protocol", "compose", "converge", "status"},
+    "data": {*GROUND, "engine.protocol", "engine.exchange", "compose", "converge", "status"},
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "compose", "database", "converge"}
     | {"machine", "secrets", "stack", "status", "migration", "backup", "credentials"},

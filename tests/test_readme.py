@@ -51,7 +51,9 @@ def verbs() -> Iterator[str]:
 
 
 def test_every_verb_is_in_the_table_and_every_row_is_a_verb() -> None:
-    named = [re.match(r"stockhelper ((?:images |backup |db )?[a-z-]+)", quoted(row[0])[0]) for row in rows("Commands")]
+    named = [
+        re.match(r"stockhelper ((?:images |backup |db |data )?[a-z-]+)", quoted(row[0])[0]) for row in rows("Commands")
+    ]
     assert {found[1] for found in named if found} == set(verbs())
     assert all(named)
 

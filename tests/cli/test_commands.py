@@ -16,7 +16,7 @@ Snapshot = Callable[[str], None]
 
 VERBS = (
     "init", "setup", "up", "down", "restart", "stop", "start", "status", "doctor", "logs", "exec", "shell", "psql",
-    "migrate", "db", "build", "images", "config", "completion", "version",
+    "migrate", "db", "data", "data import", "data sync", "build", "images", "config", "completion", "version",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def only_object(text: str) -> Any:
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help(world: World, snapshot: Snapshot, verb: str) -> None:
-    answer = world.run(*filter(None, [verb]), "--help")
+    answer = world.run(*verb.split(), "--help")
     assert (answer.code, answer.err) == (0, "")
     snapshot(answer.out)
 

@@ -56,7 +56,7 @@ _STOCKS: Final = """
 """
 # Sorted, so that neighbours in the primary key's index are written one after the other. Where no factor came, it is
 # what it was, or was last.
-_UPSERT: Final = SQL("""
+_INSERT: Final = """
     INSERT INTO daily_bars ({columns}, adjustment_factor)
     SELECT {columns}, coalesce(
         adjustment_factor,
@@ -64,14 +64,17 @@ _UPSERT: Final = SQL("""
          WHERE b.symbol = staged.symbol AND b.trade_date <= staged.trade_date ORDER BY b.trade_date DESC LIMIT 1),
         1)
     FROM staged WHERE trade_date <> ALL(%s) ORDER BY symbol, trade_date
+"""
+_UPSERT: Final = """
     ON CONFLICT (symbol, trade_date) DO UPDATE SET ({values}) = ROW ({new})
     WHERE ({old}) IS DISTINCT FROM ({new})
-""").format(
-    columns=SQL(", ").join(map(Identifier, COLUMNS[:-1])),
-    values=SQL(", ").join(Identifier(column) for column in COLUMNS[2:]),
-    new=SQL(", ").join(Identifier("excluded", column) for column in COLUMNS[2:]),
-    old=SQL(", ").join(Identifier("daily_bars", column) for column in COLUMNS[2:]),
-)
+"""
+_PARTS: Final = {
+    "columns": SQL(", ").join(map(Identifier, COLUMNS[:-1])),
+    "values": SQL(", ").join(Identifier(column) for column in COLUMNS[2:]),
+    "new": SQL(", ").join(Identifier("excluded", column) for column in COLUMNS[2:]),
+    "old": SQL(", ").join(Identifier("daily_bars", column) for column in COLUMNS[2:]),
+}
 
 
 class Rows(Protocol):
@@ -118,7 +121,10 @@ def load(connection: psycopg.Connection[Any], parts: Iterable[Rows], refused: Re
     bad = list(refused.days)
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
     connection.execute(_STOCKS, (bad,))
-    changed = connection.execute(_UPSERT, (bad,)).rowcount
+    # Nobody else adds bars while the lock is held: where the days have none, looking for each bar would be for nothing.
+    known = connection.execute("SELECT FROM daily_bars WHERE trade_date = ANY(%s) LIMIT 1", (list(good),)).fetchone()
+    insert = SQL(_INSERT if known is None else _INSERT + _UPSERT).format(**_PARTS)
+    changed = connection.execute(insert, (bad,)).rowcount
     return Loaded(tuple(good), sum(good.values()), changed)
 
 
