@@ -177,7 +177,7 @@ def test_a_folder_of_this_machine_is_read_once_it_is_named(stocked: Sandbox, tmp
     folder.joinpath("mine.csv").write_text(
         HEADER + bar("600006.SH", "2025-01-02") + bar("600006.SH", "2025-01-03", "x")
     )
-    explained(stocked.run("data", "sync"), 1, "the sync failed", "1 bad rows, the first at mine.csv:3: close is not")
+    explained(stocked.run("data", "sync"), 1, "the sync failed", "a bad row, in mine.csv:3: close is not")
     inspected = stocked.container("app")
     assert all(not mount["RW"] for mount in inspected["Mounts"])
 

@@ -197,12 +197,19 @@ def test_a_bad_row_is_told_with_its_file_and_keeps_its_day_out(tables: Postgres,
         b=HEADER + "\n" + row("600001.SH", "2026-11-19", "x") + row("600001.SH", "2026-11-20"),
     )
     for _ in range(2):
-        assert sync(settings).error == "1 bad rows, the first at b.csv:2: close is not a price in yuan: 'x'"
+        assert sync(settings).error == "a bad row, in b.csv:2: close is not a price in yuan: 'x'"
         assert days_of(tables) == ["2026-11-18", "2026-11-20"]
     # Mended, the day is fetched, and the one after it again: a run covers its days without a gap.
     (tmp_path / "b.csv").write_text(HEADER + "\n" + row("600001.SH", "2026-11-19") + row("600001.SH", "2026-11-20"))
     assert (sync(settings).first_day, sync(settings).days) == ("2026-11-19", 0)
     assert days_of(tables) == ["2026-11-18", "2026-11-19", "2026-11-20"]
+
+
+def test_a_row_that_comes_again_in_another_file_is_told_with_both(tables: Postgres, tmp_path: Path) -> None:
+    text = HEADER + "\n" + row("600000.SH", "2026-11-18")
+    settings = csv_settings(tables, tmp_path, a=text, b=text)
+    assert sync(settings).error == "a bad row, in b.csv:2: is the same share and day as a.csv:2"
+    assert days_of(tables) == []
 
 
 @pytest.mark.parametrize(
