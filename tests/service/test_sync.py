@@ -21,7 +21,7 @@ from stockhelper_app import runs
 from stockhelper_app.bars import COLUMNS
 from stockhelper_app.providers.csv_files import SAMPLE
 from stockhelper_app.settings import Settings
-from stockhelper_app.sync import Result, sync
+from stockhelper_app.sync import Result, main, sync
 from tests.fake_tushare import NOT_PERMITTED, TOKEN, FakeTushare, serving
 from tests.postgres import Postgres
 from tests.service.conftest import settings_for
@@ -267,11 +267,12 @@ def test_it_logs_json_and_ends_with_its_result(tables: Postgres, server: FakeTus
 @pytest.mark.parametrize(
     "arguments", [["--from", "tomorrow"], ["--from", "2026-11-19", "--to", "2026-11-18"], ["--bogus"], ["x"]]
 )
-def test_a_wrong_call_exits_2(arguments: list[str], tables: Postgres) -> None:
-    process = start(tables, *arguments)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, "")
-    assert "error: " in err
+def test_a_wrong_call_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    said = capsys.readouterr()
+    assert (exited.value.code, said.out) == (2, "")
+    assert "error: " in said.err
 
 
 def test_stopped_it_takes_back_the_day_it_is_at_and_says_so(tables: Postgres, server: FakeTushare) -> None:
