@@ -172,7 +172,6 @@ def test_no_secret_is_in_what_stockhelper_says(stack: Sandbox) -> None:
     "statement",
     [
         "CREATE TABLE own (id int)",
-        "CREATE TEMPORARY TABLE own (id int)",
         "CREATE SCHEMA own",
         "ALTER TABLE stocks ADD COLUMN own int",
         "CREATE INDEX ON stocks (name)",

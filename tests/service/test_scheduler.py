@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from stockhelper_app import scheduler
 from stockhelper_app.app import create_app
@@ -21,7 +21,6 @@ from stockhelper_app.scheduler import Busy, Schedule, Syncs
 from stockhelper_app.sync import latest
 from tests.fake_tushare import TOKEN, FakeTushare
 from tests.fake_tushare import serving as serving_tushare
-from tests.migrations.conftest import Alembic
 from tests.postgres import Postgres
 from tests.service.conftest import ROOT, settings_for
 from tests.service.test_process import running, wait_until_it_answers
@@ -57,32 +56,36 @@ def test_of_all_workers_one_syncs_and_the_service_answers_first(tables: Postgres
     assert sum(json.loads(line)["event"] == "sync begins" for line in output.splitlines() if '"event"' in line) == 1
 
 
-def test_switched_off_it_syncs_nothing(tables: Postgres) -> None:
+@pytest.mark.anyio
+async def test_switched_off_it_syncs_nothing(tables: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_AFTER_START", 0.0)
     app = create_app(settings_for(tables))
-    assert not app.state._state or "schedule" not in app.state._state
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0.3)
+        assert app.state.schedule.next_run() is None
+    assert tables.query(RUNS) == []
 
 
 @pytest.mark.anyio
 async def test_a_database_that_is_away_is_asked_again(
-    tables: Postgres, migrated: Alembic, monkeypatch: pytest.MonkeyPatch
+    tables: Postgres, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "_AFTER_START", 0.0)
     monkeypatch.setattr(scheduler, "_RETRY", 0.2)
-    environment = {**tables.environment, "PYTHONPATH": str(ROOT / "docker/app")}
-    for key, value in environment.items():
+    for key, value in {**tables.environment, "PYTHONPATH": str(ROOT / "docker/app")}.items():
         monkeypatch.setenv(key, value)
-    allow = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    migrated.database.as_role(migrated.database.user, migrated.database.password)
-    owner = migrated.database
-    name = Identifier(tables.name)
+
+    def allow(connections: bool) -> None:
+        statement = SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        postgres.query(statement.format(Identifier(tables.name), Literal(connections)))
+
     syncs = Syncs(settings_for(tables))
     schedule = Schedule(settings_for(tables), syncs)
-    owner_of_main = Postgres(owner.host, owner.port, owner.user, owner.password, "postgres")
-    owner_of_main.query(allow.format(name, SQL("false")))
+    allow(False)
     schedule.start()
     try:
         await until(lambda: schedule._failures >= 2)
-        owner_of_main.query(allow.format(name, SQL("true")))
+        allow(True)
         await until(lambda: schedule._failures == 0)
     finally:
         schedule.stop()

@@ -21,7 +21,7 @@ from stockhelper_app import runs
 from stockhelper_app.bars import COLUMNS
 from stockhelper_app.providers.csv_files import SAMPLE
 from stockhelper_app.settings import Settings
-from stockhelper_app.sync import Result, sync
+from stockhelper_app.sync import Result, main, sync
 from tests.fake_tushare import NOT_PERMITTED, TOKEN, FakeTushare, serving
 from tests.postgres import Postgres
 from tests.service.conftest import settings_for
@@ -197,12 +197,19 @@ def test_a_bad_row_is_told_with_its_file_and_keeps_its_day_out(tables: Postgres,
         b=HEADER + "\n" + row("600001.SH", "2026-11-19", "x") + row("600001.SH", "2026-11-20"),
     )
     for _ in range(2):
-        assert sync(settings).error == "1 bad rows, the first at b.csv:2: close is not a price in yuan: 'x'"
+        assert sync(settings).error == "a bad row, in b.csv:2: close is not a price in yuan: 'x'"
         assert days_of(tables) == ["2026-11-18", "2026-11-20"]
     # Mended, the day is fetched, and the one after it again: a run covers its days without a gap.
     (tmp_path / "b.csv").write_text(HEADER + "\n" + row("600001.SH", "2026-11-19") + row("600001.SH", "2026-11-20"))
     assert (sync(settings).first_day, sync(settings).days) == ("2026-11-19", 0)
     assert days_of(tables) == ["2026-11-18", "2026-11-19", "2026-11-20"]
+
+
+def test_a_row_that_comes_again_in_another_file_is_told_with_both(tables: Postgres, tmp_path: Path) -> None:
+    text = HEADER + "\n" + row("600000.SH", "2026-11-18")
+    settings = csv_settings(tables, tmp_path, a=text, b=text)
+    assert sync(settings).error == "a bad row, in b.csv:2: is the same share and day as a.csv:2"
+    assert days_of(tables) == []
 
 
 @pytest.mark.parametrize(
@@ -260,11 +267,12 @@ def test_it_logs_json_and_ends_with_its_result(tables: Postgres, server: FakeTus
 @pytest.mark.parametrize(
     "arguments", [["--from", "tomorrow"], ["--from", "2026-11-19", "--to", "2026-11-18"], ["--bogus"], ["x"]]
 )
-def test_a_wrong_call_exits_2(arguments: list[str], tables: Postgres) -> None:
-    process = start(tables, *arguments)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, "")
-    assert "error: " in err
+def test_a_wrong_call_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    said = capsys.readouterr()
+    assert (exited.value.code, said.out) == (2, "")
+    assert "error: " in said.err
 
 
 def test_stopped_it_takes_back_the_day_it_is_at_and_says_so(tables: Postgres, server: FakeTushare) -> None:

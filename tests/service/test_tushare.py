@@ -128,6 +128,17 @@ def test_what_may_pass_is_tried_again(fault: tuple[int, str] | int | bytes, serv
     assert len(server.calls) == 3
 
 
+def test_what_is_asked_again_is_told(server: FakeTushare, at_once: None, capsys: pytest.CaptureFixture[str]) -> None:
+    server.faults.append(503)
+    settings = Settings.model_validate({"tushare_token": TOKEN, "tushare_url": server.url})
+    with chosen(settings) as made:
+        made.trading_days(DAY, DAY)
+    said = capsys.readouterr().out
+    assert "tushare is asked again" in said
+    assert "tushare answers 503" in said
+    assert TOKEN not in said
+
+
 def test_what_does_not_pass_is_given_up_and_told(server: FakeTushare, at_once: None) -> None:
     server.faults.extend([502] * 9)
     with provider(server) as made, pytest.raises(ProviderError, match="tushare answers 502"):

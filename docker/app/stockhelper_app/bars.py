@@ -14,7 +14,7 @@ import codecs
 import csv
 import datetime as dt
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -87,6 +87,14 @@ class Refused:
             self.anywhere = True
         else:
             self.days.add(row.day)
+
+    def told(self, place: Callable[[int], str]) -> str | None:
+        """Return how many there are and what is wrong with the first, on one line; None if there are none."""
+        if not self.rows:
+            return None
+        first = min(self.rows, key=lambda row: row.line)
+        how_many = "a bad row, in" if self.count == 1 else f"{self.count} bad rows, the first in"
+        return f"{how_many} {place(first.line)}: {first.reason}"
 
 
 def today() -> dt.date:

@@ -77,20 +77,13 @@ def import_file(settings: Settings, name: str, stream: Source) -> Result:
                 with connection.transaction():
                     loaded = load(connection, (BarFile(Whole(stream), refused),), refused)
                     refused.rows.sort(key=lambda row: row.line)
-                    runs.record_import(connection, name, loaded, _error(refused))
+                    runs.record_import(connection, name, loaded, refused.told("line {}".format))
             except UnusableFile as failure:
                 runs.record_import(connection, name, Loaded(), str(failure))
                 return Result(error=str(failure))
     except psycopg.Error as failure:
         return Result(error=one_line(failure))
     return _result(loaded, refused)
-
-
-def _error(refused: Refused) -> str | None:
-    if not refused.rows:
-        return None
-    first = refused.rows[0]
-    return f"{refused.count} bad rows, the first in line {first.line}: {first.reason}"
 
 
 def _result(loaded: Loaded, refused: Refused) -> Result:

@@ -5,7 +5,7 @@ together, when the caller's transaction commits.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol, cast
@@ -36,12 +36,13 @@ _STAGED: Final = """
     ) ON COMMIT DROP
 """
 _CONTRADICTIONS: Final = """
-    SELECT line, trade_date, CASE WHEN adjustment_factor = 0 THEN 'adjustment_factor is 0'
-                                  ELSE 'low, open, close and high contradict each other, or are 0' END
+    SELECT line, trade_date, NULL AS first, CASE
+        WHEN adjustment_factor = 0 THEN 'adjustment_factor is 0'
+        ELSE 'low, open, close and high contradict each other, or are 0' END
     FROM staged
     WHERE NOT (low > 0 AND low <= open AND low <= close AND high >= open AND high >= close) OR adjustment_factor = 0
     UNION ALL
-    SELECT unnest(lines[2:]), trade_date, 'is the same share and day as line ' || lines[1]
+    SELECT unnest(lines[2:]), trade_date, lines[1], 'is the same share and day as '
     FROM (
         SELECT trade_date, array_agg(line ORDER BY line) AS lines
         FROM staged NATURAL JOIN (SELECT symbol, trade_date FROM staged GROUP BY 1, 2 HAVING count(*) > 1) twice
@@ -97,11 +98,17 @@ class Loaded:
     changed: int = 0
 
 
-def load(connection: psycopg.Connection[Any], parts: Iterable[Rows], refused: Refused) -> Loaded:
+def load(
+    connection: psycopg.Connection[Any],
+    parts: Iterable[Rows],
+    refused: Refused,
+    place: Callable[[int], str] = "line {}".format,
+) -> Loaded:
     """Load bars in the caller's transaction, and return what they were.
 
-    Rows that contradict themselves or each other are added to `refused`. No day of a row in there is loaded, whoever
-    put it there. Shares that are not known yet are, from then on, their symbol for a name. Raises `psycopg.Error`.
+    Rows that contradict themselves or each other are added to `refused`; `place` tells where one stands by its number.
+    No day of a row in there is loaded, whoever put it there. Shares that are not known yet are from then on, their
+    symbol for a name. Raises `psycopg.Error`.
     """
     connection.execute(_STAGED)
     for part in parts:
@@ -110,8 +117,10 @@ def load(connection: psycopg.Connection[Any], parts: Iterable[Rows], refused: Re
         with connection.cursor() as cursor, cursor.copy(copy) as staged:
             for block in _blocks(part):
                 staged.write(block)
-    for line, day, reason in connection.execute(_CONTRADICTIONS):
-        refused.add(BadRow(line, reason, day))
+    # On the server's side, as there may be as many as there are rows.
+    with connection.cursor("contradictions") as cursor:
+        for line, day, first, reason in cursor.execute(_CONTRADICTIONS):
+            refused.add(BadRow(line, reason if first is None else reason + place(first), day))
     if refused.anywhere:
         return Loaded()
     counts = connection.execute("SELECT trade_date, count(*) FROM staged GROUP BY 1 ORDER BY 1").fetchall()

@@ -38,7 +38,11 @@ def _upper(value: object) -> object:
 
 def _clock(value: object) -> object:
     # Not pydantic's own reading: it takes 1630 for seconds.
-    return dt.time.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        value = dt.time.fromisoformat(value)
+    if isinstance(value, dt.time) and value.tzinfo is not None:
+        raise ValueError("the time is Asia/Shanghai's, without a zone of its own")
+    return value
 
 
 def _day(value: object) -> object:

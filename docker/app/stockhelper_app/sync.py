@@ -101,20 +101,16 @@ class Sync:
         self._keep(provider.shares())
         for batch in provider.batches(days):
             with self._connection.transaction():
-                loaded = load(self._connection, batch.parts, batch.refused)
-                refused = batch.refused
+                loaded = load(self._connection, batch.parts, batch.refused, batch.place)
                 # A run covers its days without a gap: up to the first one that could not be loaded.
-                whole = (
-                    [] if refused.anywhere else [d for d in batch.days if d < min(refused.days, default=dt.date.max)]
-                )
-                runs.advance(self._connection, run, whole, loaded)
+                bad = dt.date.min if batch.refused.anywhere else min(batch.refused.days, default=dt.date.max)
+                runs.advance(self._connection, run, [day for day in batch.days if day < bad], loaded)
             self._days += loaded.days
             self._rows += loaded.rows
             self._changed += loaded.changed
             logger.info("loaded", last=str(batch.days[-1]), days=len(self._days), of=len(days), rows=self._rows)
-            if refused.rows:
-                bad = refused.rows[0]
-                raise ProviderError(f"{refused.count} bad rows, the first at {batch.place(bad.line)}: {bad.reason}")
+            if error := batch.refused.told(batch.place):
+                raise ProviderError(error)
 
     def _keep(self, shares: Iterable[Share]) -> None:
         rows = [(share.symbol, share.name, share.symbol, share.listing_date) for share in shares]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import stamina
+import stamina.instrumentation
 import structlog
 
 from stockhelper_app.bars import COLUMNS, SYMBOL
@@ -88,6 +89,7 @@ class Tushare:
     def of(cls, settings: "Settings") -> Iterator["Tushare"]:
         """Return what the settings say, connected for as long as the block lasts."""
         assert settings.tushare_token is not None
+        stamina.instrumentation.set_on_retry_hooks((_tell,))
         roots = httpx.create_ssl_context()
         file = settings.data_ca_file
         if file is not None and file.is_file() and file.stat().st_size:
@@ -207,6 +209,10 @@ def _wait(error: Exception) -> bool | float:
     if isinstance(error, Unavailable):
         return True if error.after is None else error.after
     return False
+
+
+def _tell(details: stamina.instrumentation.RetryDetails) -> None:
+    logger.warning("tushare is asked again", reason=str(details.caused_by), seconds=round(details.wait_for, 1))
 
 
 def _line(row: Sequence[Any], factor: Any, day: dt.date) -> str | None:
