@@ -7,10 +7,13 @@ pipe or in CI one line for each thing done; with `--json` there is none, and std
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 
 _STDERR: Final = 2
+_NAME: Final = "stockhelper"
+#: Our name at the beginning of a command, not within a path or another name.
+_OURS: Final = re.compile(r"(?<![\w./-])stockhelper (?=[a-z-])")
+#: The style of what a person is to type.
+_TO_TYPE: Final = "cyan"
 
 _PAST: Final = {
     "build": "built",
@@ -108,7 +116,7 @@ class Console:
             _print_behind(console, ("  why:  ", "dim"), error.cause)
         for command_line in error.next:
             # Broken by the terminal itself, if at all: so it is copied as the one line that it is.
-            console.print(_text(("  next: ", "dim"), (command_line, "cyan")), soft_wrap=True)
+            console.print(_text(("  next: ", "dim"), (command_line, _TO_TYPE)), soft_wrap=True)
         # One that says the same would only say it twice.
         if findings := [finding for finding in error.findings if finding.summary != error.message]:
             console.print(_text(("what doctor finds:", "dim")))
@@ -198,10 +206,20 @@ def _warning(event: Warned) -> rich.text.Text:
 
 
 def _text(*parts: str | tuple[str, str]) -> rich.text.Text:
-    """Join plain and styled parts; nothing in them is read as markup."""
+    """Join plain and styled parts; nothing in them is read as markup. What is to be typed is shown as it can be."""
     from rich.text import Text
 
-    return Text.assemble(*parts)
+    return Text.assemble(
+        *(part if isinstance(part, str) or part[1] != _TO_TYPE else (as_typed(part[0]), _TO_TYPE) for part in parts)
+    )
+
+
+def as_typed(command: str) -> str:
+    """Return a command of ours with its path before it where the shell would not find it by its name alone."""
+    own = Path(sys.argv[0])
+    if own.name != _NAME or shutil.which(_NAME):
+        return command
+    return _OURS.sub(f"{os.path.relpath(own)} ", command)
 
 
 def _print_behind(console: rich.console.Console, label: tuple[str, str], text: str | tuple[str, str]) -> None:
@@ -387,7 +405,7 @@ def findings_table(findings: Sequence[Finding], *, width: int = 0, stderr: bool 
             grid.add_row("", "", _text((line, "" if finding.bad else "dim")))
         arrow = "→ " if unicode else "-> "
         for line in (*([finding.remedy] if finding.remedy else []), *finding.commands):
-            grid.add_row("", "", _text((arrow, "dim"), (line, "cyan")))
+            grid.add_row("", "", _text((arrow, "dim"), (line, _TO_TYPE)))
     return grid
 
 

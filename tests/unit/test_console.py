@@ -1,13 +1,15 @@
-"""What fits on a narrow terminal, and how it is cut."""
+"""What fits on a narrow terminal and how it is cut, and commands as they can be typed."""
 
 from __future__ import annotations
 
+import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console as RichConsole
 
-from stockhelper_cli.console import table
+from stockhelper_cli.console import as_typed, table
 
 HEADERS = ("SERVICE", "STATE", "PORTS", "IMAGE")
 ROWS = [
@@ -58,3 +60,23 @@ def shown(width: int) -> list[str]:
 )
 def test_a_table_folds_its_last_column_only_and_drops_what_has_no_room(width: int, lines: list[str]) -> None:
     assert shown(width) == lines
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (False, "mend APP_PORT, then: .venv/bin/stockhelper up -p x-stockhelper up"),
+        (True, "mend APP_PORT, then: stockhelper up -p x-stockhelper up"),
+    ],
+    ids=["not on the path", "on the path"],
+)
+def test_a_command_to_type_has_its_path_where_the_shell_would_not_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool, shown: str
+) -> None:
+    command = tmp_path / ".venv" / "bin" / "stockhelper"
+    command.parent.mkdir(parents=True)
+    command.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(command)])
+    monkeypatch.setenv("PATH", str(command.parent if found else tmp_path))
+    assert as_typed("mend APP_PORT, then: stockhelper up -p x-stockhelper up") == shown
