@@ -184,7 +184,7 @@ class Console:
             past = _PAST.get(event.verb, event.verb)
             console.print(_text(f"{event.resource} {past}{_amount(event)}", _seconds(event)))
         elif event.phase is Phase.FAILED:
-            console.print(_text(f"{event.resource}: could not {event.verb}", _seconds(event)))
+            console.print(_text(f"{event.resource}: {_failure(event)}", _seconds(event)))
 
     def _rich(self, *, stderr: bool) -> rich.console.Console:
         import rich.console
@@ -219,7 +219,8 @@ def as_typed(command: str) -> str:
     own = Path(sys.argv[0])
     if own.name != _NAME or shutil.which(_NAME):
         return command
-    return _OURS.sub(f"{os.path.relpath(own)} ", command)
+    shown = min(os.path.relpath(own), str(own.absolute()), key=len)
+    return _OURS.sub(f"{shown} ", command)
 
 
 def _print_behind(console: rich.console.Console, label: tuple[str, str], text: str | tuple[str, str]) -> None:
@@ -287,7 +288,7 @@ class _LiveView:
                     state = f"{_PAST.get(event.verb, event.verb)}{_amount(event)}  {event.seconds or 0:.1f} s"
                     table.add_row(_text((done, "green")), _cut(resource), _cut(state))
                 case Phase.FAILED:
-                    table.add_row(_text((failed, "red")), _cut(resource), _cut(f"could not {event.verb}"))
+                    table.add_row(_text((failed, "red")), _cut(resource), _cut(_failure(event)))
                 case _:
                     spinner = self._spinner(resource, Spinner)
                     table.add_row(spinner, _cut(resource), _cut(_under_way(event)))
@@ -305,6 +306,10 @@ def _cut(text: str) -> rich.text.Text:
     from rich.text import Text
 
     return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _failure(event: Event) -> str:
+    return "did not get ready" if event.verb == "wait" else f"could not {event.verb}"
 
 
 def _amount(event: Event) -> str:
