@@ -60,6 +60,30 @@ VERBS: Final = {
 _UsageError: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 
+class _WhenGiven:
+    """Reads a parameter as Typer does, made when it has a value that is not its default.
+
+    Typer makes what reads a parameter whether one is given or not, and of pydantic, whose import takes 100 ms. Where
+    a later Typer has no such name, this does nothing.
+    """
+
+    def __init__(self, descriptor: Any) -> None:
+        self._descriptor = descriptor
+        self._made: Any = None
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if value is param.default:
+            return value
+        self._made = self._made or _build_runtime_param(self._descriptor)
+        return self._made.coerce(value, param=param, ctx=ctx)
+
+
+_build_runtime_param: Final[Any] = getattr(typer.core, "build_runtime_param", None)
+typer.core.build_runtime_param = _WhenGiven  # type: ignore[attr-defined, assignment]
+
+
 class _Verbs(TyperGroup):
     """The group of the verbs. Each is imported when it is asked for: all together take longer than most of them."""
 
