@@ -58,3 +58,7 @@ def shown(width: int) -> list[str]:
 )
 def test_a_table_folds_its_last_column_only_and_drops_what_has_no_room(width: int, lines: list[str]) -> None:
     assert shown(width) == lines
+
+
+def test_without_a_terminal_a_table_is_as_wide_as_what_is_in_it() -> None:
+    assert str(table(HEADERS, ROWS)).splitlines() == shown(80)
