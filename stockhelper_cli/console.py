@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase, Warned
@@ -89,7 +89,7 @@ class Console:
         if self.json:
             self._print_json(command, ok=ok, result=result, error=None)
         else:
-            render(self._rich(stderr=False).print)
+            render(self._out(stderr=False).print)
 
     def fail(self, command: str, error: StockhelperError) -> None:
         """Show a failure: what failed, the lines that show it, why, and what to type next."""
@@ -108,7 +108,7 @@ class Console:
                 },
             )
             return
-        console = self._rich(stderr=True)
+        console = self._out(stderr=True)
         _print_behind(console, ("error: ", "bold red"), (error.message, "bold"))
         for line in error.details:
             console.print(_text(("  | ", "dim"), line))
@@ -152,7 +152,7 @@ class Console:
     def note(self, *parts: str | tuple[str, str]) -> None:
         """Print one message to stderr, unless `--quiet` or `--json`."""
         if not (self.quiet or self.json):
-            self._rich(stderr=True).print(_text(*parts))
+            self._out(stderr=True).print(_text(*parts))
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
@@ -160,8 +160,8 @@ class Console:
         if self.quiet or self.json:
             yield self._collect
             return
-        console = self._rich(stderr=True)
-        if not (console.is_terminal and not os.environ.get("CI")):
+        console = self._out(stderr=True)
+        if isinstance(console, _Plain) or not console.is_terminal or os.environ.get("CI"):
             yield lambda event: self._line(console, event)
             return
         view = _LiveView(console, self._collect)
@@ -172,9 +172,9 @@ class Console:
         if isinstance(event, Warned):
             self.warnings.append(event.message)
             if not (self.json or self.quiet):
-                self._rich(stderr=True).print(_warning(event))
+                self._out(stderr=True).print(_warning(event))
 
-    def _line(self, console: rich.console.Console, event: Event | Warned) -> None:
+    def _line(self, console: rich.console.Console | _Plain, event: Event | Warned) -> None:
         if isinstance(event, Warned):
             self._collect(event)
         elif event.phase is Phase.BEGIN and event.verb in _LONG:
@@ -186,31 +186,66 @@ class Console:
         elif event.phase is Phase.FAILED:
             console.print(_text(f"{event.resource}: {_failure(event)}", _seconds(event)))
 
-    def _rich(self, *, stderr: bool) -> rich.console.Console:
-        import rich.console
-
-        # Wide, where nobody's screen bounds it: a line in a log is for searching, not for looking at.
+    def _out(self, *, stderr: bool) -> rich.console.Console | _Plain:
         stream = sys.stderr if stderr else sys.stdout
-        width = None if stream.isatty() else 200
-        return rich.console.Console(
-            stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=width, no_color=not self.color or None
-        )
+        if not stream.isatty() and not os.environ.get("FORCE_COLOR"):
+            return _Plain(stream)
+
+        return _rich(stream, color=self.color)
+
+
+def _rich(stream: TextIO, *, color: bool) -> rich.console.Console:
+    import rich.console
+
+    # Wide, where nobody's screen bounds it: a line in a log is for searching, not for looking at.
+    width = None if stream.isatty() else 200
+    return rich.console.Console(
+        file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width, no_color=not color or None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """Prints where there is no terminal, without importing rich: that takes longer than a look at the stack."""
+
+    stream: TextIO
+    soft_wrap: bool = True
+
+    def print(self, shown: Any = "", **_: Any) -> None:
+        """Print a text, a line or a table, or whatever else rich can print; there are no styles to heed."""
+        if isinstance(shown, (str, _Line, _Table)):
+            self.stream.write(f"{shown}\n")
+        else:
+            _rich(self.stream, color=False).print(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Plain and styled parts; nothing in them is read as markup."""
+
+    parts: tuple[str | tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return "".join(part if isinstance(part, str) else part[0] for part in self.parts)
+
+    def __rich__(self) -> rich.text.Text:
+        from rich.text import Text
+
+        return Text.assemble(*self.parts)
 
 
 def _seconds(event: Event) -> tuple[str, str]:
     return (f"  {event.seconds:.1f} s" if event.seconds is not None else "", "dim")
 
 
-def _warning(event: Warned) -> rich.text.Text:
+def _warning(event: Warned) -> _Line:
     return _text(("warning: ", "yellow"), event.message)
 
 
-def _text(*parts: str | tuple[str, str]) -> rich.text.Text:
-    """Join plain and styled parts; nothing in them is read as markup. What is to be typed is shown as it can be."""
-    from rich.text import Text
-
-    return Text.assemble(
-        *(part if isinstance(part, str) or part[1] != _TO_TYPE else (as_typed(part[0]), _TO_TYPE) for part in parts)
+def _text(*parts: str | tuple[str, str]) -> _Line:
+    """Join plain and styled parts. What is to be typed is shown as it can be."""
+    return _Line(
+        tuple(part if isinstance(part, str) or part[1] != _TO_TYPE else (as_typed(part[0]), _TO_TYPE) for part in parts)
     )
 
 
@@ -223,7 +258,7 @@ def as_typed(command: str) -> str:
     return _OURS.sub(f"{shown} ", command)
 
 
-def _print_behind(console: rich.console.Console, label: tuple[str, str], text: str | tuple[str, str]) -> None:
+def _print_behind(console: rich.console.Console | _Plain, label: tuple[str, str], text: str | tuple[str, str]) -> None:
     """Print a text whose further lines, where a terminal is too narrow for one, begin where the first does."""
     if console.soft_wrap:
         console.print(_text(label, text))
@@ -349,6 +384,12 @@ class _Table:
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        lines = [self.headers, *self.rows]
+        widths = [max(map(len, cells)) + _COLUMN_GAP for cells in zip(*lines, strict=True)]
+        texts = ("".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join(text.rstrip() for text in texts)
 
     def __rich_console__(
         self, console: rich.console.Console, options: rich.console.ConsoleOptions

@@ -60,6 +60,32 @@ VERBS: Final = {
 _UsageError: Final = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 
+class _WhenGiven:
+    """Reads a parameter as Typer does, with what Typer makes for it only where there is something to read.
+
+    Typer makes it of pydantic, whose import takes 100 ms, also where no value is given, or one that is a text and is
+    to be a text. Where a later Typer has no such name, this does nothing.
+    """
+
+    def __init__(self, descriptor: Any) -> None:
+        self._descriptor = descriptor
+        self._made: Any = None
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if value is param.default or self._descriptor.annotation is str:
+            return value
+        if self._descriptor.annotation == list[str]:
+            return list(value)
+        self._made = self._made or _build_runtime_param(self._descriptor)
+        return self._made.coerce(value, param=param, ctx=ctx)
+
+
+_build_runtime_param: Final[Any] = getattr(typer.core, "build_runtime_param", None)
+typer.core.build_runtime_param = _WhenGiven  # type: ignore[attr-defined, assignment]
+
+
 class _Verbs(TyperGroup):
     """The group of the verbs. Each is imported when it is asked for: all together take longer than most of them."""
 

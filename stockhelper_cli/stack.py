@@ -141,7 +141,8 @@ def _up(project: Project, engine: Engine, options: UpOptions, emit: Emit) -> UpR
     for orphan in plan.orphans:
         emit(Warned(f"{orphan} belongs to no service of the project; --remove-orphans removes it"))
     made = _carry_out(project, engine, state, plan, emit, options.timeout, backup=options.backup)
-    after = status(project, engine) if plan else status_of(project, engine, state)
+    ready = {action.service for action in plan if action.kind is Kind.WAIT}
+    after = status(project, engine, ready=ready) if plan else status_of(project, engine, state)
     return UpResult(_joined(images, plan), False, after.urls, after.services, time.monotonic() - began, made)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -77,14 +78,23 @@ class StatusResult:
         }
 
 
-def status(project: Project, engine: Engine) -> StatusResult:
-    """Return how every service is. Where the engine's next health check is still to come, the service is asked."""
-    return status_of(project, engine, observe(project, engine))
+def status(project: Project, engine: Engine, *, ready: Collection[str] = ()) -> StatusResult:
+    """Return how every service is. Where the engine's next health check is still to come, the service is asked.
+
+    `ready` are services that were seen to be ready just now: they are not asked once more.
+    """
+    return status_of(project, engine, observe(project, engine), ready=ready)
 
 
-def status_of(project: Project, engine: Engine, state: ObservedState) -> StatusResult:
-    """Return how every service was when it was observed."""
-    services = tuple(_service_status(service, engine, state, project) for service in project.services.values())
+def status_of(project: Project, engine: Engine, state: ObservedState, *, ready: Collection[str] = ()) -> StatusResult:
+    """Return how every service was when it was observed; those that have to be asked are asked side by side."""
+    with ThreadPoolExecutor(thread_name_prefix="status") as pool:
+        services = tuple(
+            pool.map(
+                lambda service: _service_status(service, engine, state, project, ready=service.name in ready),
+                project.services.values(),
+            )
+        )
     return StatusResult(
         services,
         tuple(url for service in services for url in urls_of(project.services[service.name], service.container)),
@@ -92,7 +102,9 @@ def status_of(project: Project, engine: Engine, state: ObservedState) -> StatusR
     )
 
 
-def _service_status(service: Service, engine: Engine, state: ObservedState, project: Project) -> ServiceStatus:
+def _service_status(
+    service: Service, engine: Engine, state: ObservedState, project: Project, *, ready: bool
+) -> ServiceStatus:
     container = next(iter(state.of_service(service.name)), None)
     if container is None:
         return ServiceStatus(service.name, "missing", "", False, None)
@@ -102,7 +114,7 @@ def _service_status(service: Service, engine: Engine, state: ObservedState, proj
     health = container.health.status if container.health else ""
     problem = ""
     if container.running and health == "starting":
-        problem = _missing(service, container, engine, local=state.local)
+        problem = "" if ready else _missing(service, container, engine, local=state.local)
         health = "starting" if problem else "healthy"
     ok = container.running and health in ("", "healthy")
     return ServiceStatus(service.name, container.status, health, ok, container, problem)

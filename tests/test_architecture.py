@@ -6,17 +6,22 @@ The rules are read off the sources, not off what happens to run.
 from __future__ import annotations
 
 import ast
+import os
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from stockhelper_cli.errors import ERROR_CODES
+from tests.cli.conftest import copy_project
 from tests.sandbox import ROOT
+from tests.unit.machine.test_endpoints import unix_engine
 
 CLI = ROOT / "stockhelper_cli"
 APP = ROOT / "docker" / "app" / "stockhelper_app"
@@ -217,21 +222,44 @@ def test_the_folder_docker_never_shadows_the_sdk() -> None:
     assert not (ROOT / "docker" / "app" / "__init__.py").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["up", "--help"], ["status", "--help"]], ids=" ".join)
-def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
-    # Typer itself takes pydantic to read a verb's options; there it is not ours to avoid.
-    allowed = {"typer", "pydantic"} if len(arguments) > 1 else {"typer"}
+def imported_by(arguments: Sequence[str], cwd: Path = ROOT, **environment: str) -> tuple[int, set[str]]:
+    """Run a command line in a process of its own; return its exit code, and the heavy packages that it imported."""
     script = (
         "import sys; from stockhelper_cli.main import run; code = run(sys.argv[1:]);"
         "print('\\nIMPORTED', *sorted({name.split('.')[0] for name in sys.modules})); sys.exit(code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert done.returncode == 0, done.stderr
     imported = set(done.stdout.rpartition("IMPORTED ")[2].split())
-    assert "typer" in imported, "the probe sees no imports"
-    assert imported.intersection({"typer", *HEAVY}) <= allowed
+    assert "typer" in imported, f"the probe sees no imports: {done.stderr}"
+    return done.returncode, imported.intersection(HEAVY)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["up", "--help"], ["status", "--help"]], ids=" ".join)
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    assert imported_by(arguments) == (0, set())
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["logs", "--tail", "3", "app"]], ids=" ".join)
+def test_a_look_at_the_stack_imports_no_more_than_what_reads_compose_files(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        what = connection.recv(65536).split()[1]
+        head = b"HTTP/1.0 200 OK" if what == b"/_ping" or b"/containers/json" in what else b"HTTP/1.0 404 Not Found"
+        connection.sendall(head + b"\r\nApi-Version: 1.41\r\n\r\n[]")
+
+    copy_project(tmp_path / "project")
+    with tempfile.TemporaryDirectory(prefix="sh-") as folder, unix_engine(Path(folder) / "engine", serve) as endpoint:
+        code, imported = imported_by(arguments, tmp_path / "project", DOCKER_HOST=endpoint.url)
+    assert (code, imported) == (1 if arguments == ["status"] else 0, {"yaml"})
 
 
 # --- error codes

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
@@ -68,20 +68,19 @@ class Invocation:
         *,
         overrides: Sequence[Path] = (),
         check: SettingsCheck | None = None,
+        reads: bool = False,
     ) -> Project:
         """Load the project and check its settings.
 
         `services` are those that the user named: their profiles are active. `overrides` are further compose files,
         relative to the root.
 
-        `check` looks at the settings in the usual check's place. Raises `ConfigError`.
+        `check` looks at the settings in the usual check's place. With `reads`, for a verb that only shows what is
+        there, a bad setting is told where the stack cannot be read for it, and only there: to import what checks the
+        settings takes longer than all that such a verb does. Raises `ConfigError`.
         """
         from stockhelper_cli import compose
 
-        if check is None:
-            from stockhelper_cli.settings import load_settings
-
-            check = load_settings
         root = self.root()
         if self.env_file is None and not (root / ".env").exists():
             raise ConfigError(
@@ -95,20 +94,25 @@ class Invocation:
             # Compose passes over it and goes on without any setting.
             raise ConfigError("config.env", ".env: is a folder, not a file", next=["rmdir .env", "stockhelper init"])
 
-        def load(files: Sequence[Path]) -> Project:
-            return compose.load(
-                root,
-                files=files,
-                env_files=[self.directory / self.env_file] if self.env_file else (),
-                project_name=self.project_name,
-                enable=services,
-                environ=self.environ,
-                check=check,
-            )
+        load = functools.partial(
+            compose.load,
+            root,
+            env_files=[self.directory / self.env_file] if self.env_file else (),
+            project_name=self.project_name,
+            enable=services,
+            environ=self.environ,
+        )
+        files = [self.directory / file for file in self.files]
+        if reads:
+            with suppress(ConfigError):  # told below, by the name of the setting where that is what is bad
+                return load(files=files)
+        if check is None:
+            from stockhelper_cli.settings import load_settings
 
-        project = load([self.directory / file for file in self.files])
+            check = load_settings
+        project = load(files=files, check=check)
         if overrides:
-            project = load([*project.files, *(root / file for file in overrides)])
+            project = load(files=[*project.files, *(root / file for file in overrides)], check=check)
         return project
 
     @contextmanager

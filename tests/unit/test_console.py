@@ -80,3 +80,7 @@ def test_a_command_to_type_has_its_path_where_the_shell_would_not_find_it(
     monkeypatch.setattr(sys, "argv", [str(command)])
     monkeypatch.setenv("PATH", str(command.parent if found else tmp_path))
     assert as_typed("mend APP_PORT, then: stockhelper up -p x-stockhelper up") == shown
+
+
+def test_without_a_terminal_a_table_is_as_wide_as_what_is_in_it() -> None:
+    assert str(table(HEADERS, ROWS)).splitlines() == shown(80)

@@ -115,3 +115,17 @@ def test_where_the_app_answers_is_a_url_that_a_browser_here_opens(
     app = replace(project.services["other"], extensions={"x-stockhelper": {"role": "app"}})
     ports = tuple(Port(address, 8000, "8000/tcp") for address in listening)
     assert urls_of(app, Container("id", "app", "app", "sha256:1", "running", ports=ports)) == urls
+
+
+def test_who_was_just_seen_to_be_ready_is_not_asked_once_more(project: Project, engine: Asked) -> None:
+    result = status(project, engine, ready={"db"})
+    assert result.ok
+    assert len(engine.commands) == 1
+    assert "psql" not in engine.commands[0]
+
+
+def test_up_ends_with_the_answers_that_it_waited_for(project: Project) -> None:
+    engine = Asked()
+    result = stack.up(project, engine, stack.UpOptions(timeout=5), lambda event: None)
+    assert [(service.health, service.ok) for service in result.services] == [("healthy", True)] * 2
+    assert len([command for command in engine.commands if "SELECT 1" in command]) == 1
