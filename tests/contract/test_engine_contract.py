@@ -73,7 +73,7 @@ def test_what_the_sdk_asks_over_ssh_has_the_same_answers(lab: Lab) -> None:
         assert through_the_sdk._client  # made with the socket; from here on it takes the way of ssh
         through_the_sdk._endpoint = replace(through_the_sdk._endpoint, url="ssh://far")
         questions: list[Callable[[Engine], Any]] = [
-            lambda engine: replace(engine.info(), local=True),
+            lambda engine: replace(engine.info(), local=True, clock=None),
             lambda engine: engine.containers(lab.selector),
             lambda engine: engine.networks(lab.selector),
             lambda engine: engine.network(lab.name("net")),

@@ -47,14 +47,14 @@ def _carry(client: socket.socket, path: re.Pattern[str], alter: Alter) -> None:
         request += data
     head, _, rest = request.partition(b"\r\n\r\n")
     first, *headers = head.decode().split("\r\n")
-    method, target, _ = first.split(" ")
+    method, target, version = first.split(" ")
     ours = path.search(f"{method} {target}") is not None
     upgrades = any(header.lower().startswith("upgrade:") for header in headers)
     if not upgrades:
         headers = [header for header in headers if not header.lower().startswith("connection:")]
         headers.append("Connection: close")
     # HTTP/1.0: the answer to be altered ends with its connection, and is not chunked.
-    first = f"{method} {target} HTTP/1.{0 if ours else 1}"
+    first = f"{method} {target} {'HTTP/1.0' if ours else version}"
     with socket.socket(socket.AF_UNIX) as engine:
         engine.connect(_ENGINE)
         engine.sendall("\r\n".join([first, *headers]).encode() + b"\r\n\r\n" + rest)

@@ -63,7 +63,7 @@ def test_setup_makes_a_machine_ready_and_a_second_run_finds_it_so_at_once(root: 
     wanted = base_images()
     assert first.changed
     assert first.engine.how is EngineHow.FOUND
-    assert first.env.generated == ("POSTGRES_PASSWORD", "APP_DB_PASSWORD")
+    assert first.env.generated == ("POSTGRES_PASSWORD", "APP_DB_PASSWORD", "API_TOKEN")
     assert {image.key: image.reference for image in first.images} == wanted
     for key, reference in wanted.items():
         assert settings.get(key, reference) == reference

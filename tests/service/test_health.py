@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
+import stockhelper_cli
 from stockhelper_app.app import create_app
 from tests.postgres import Postgres
 from tests.service.conftest import Lines, serving, settings_at, settings_for
@@ -29,10 +28,9 @@ async def test_health_says_connected(database: Postgres) -> None:
 
 
 async def test_index_tells_name_and_version(dead_port: int) -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     async with serving(settings_at(dead_port)) as client:
         answer = await client.get("/api/v1")
-    assert answer.json() == {"name": project["name"], "version": project["version"]}
+    assert answer.json() == {"name": "stockhelper", "version": stockhelper_cli.__version__}
 
 
 async def test_live_does_not_ask_the_database(silent_port: int) -> None:
