@@ -238,6 +238,7 @@ def _heed_signals() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in _SIGNALS:
             signal.signal(each, leave)
+        streams.forget_result()
         code = _SIGNALS[signal.Signals(number)]
         raise Interruption(
             StockhelperError(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _STDIN: Final = 0
 _STDOUT: Final = 1
 _STDERR: Final = 2
+#: What was let go of while it may have been writing: Python must not take it down then.
+_forgotten: Final[list[TextIO]] = []
 
 
 class ResultLost(Exception):
@@ -42,6 +44,18 @@ def settle() -> None:
     sys.stderr = _text(_ByTheWay(_STDERR, "w", closefd=False), sys.stderr, line_buffering=True)
 
 
+def forget_result() -> None:
+    """Let go of what stdout still holds back: an interruption leaves open how much of it has been written already.
+
+    Called by a signal handler, maybe in the middle of a write: what Python took for unwritten came twice.
+    """
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(raw, _Result):
+        raw.forgotten = True
+        _forgotten.append(sys.stdout)
+        sys.stdout = _text(_Result(_STDOUT, "w", closefd=False), sys.stdout, line_buffering=os.isatty(_STDOUT))
+
+
 def abandon_result() -> None:
     """Let what stdout still holds back lead nowhere: Python would try once more to write it, and complain."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
@@ -55,7 +69,11 @@ def _text(file: io.FileIO, before: TextIO | None, *, line_buffering: bool) -> Te
 
 
 class _Result(io.FileIO):
+    forgotten = False
+
     def write(self, data: ReadableBuffer, /) -> int:
+        if self.forgotten:
+            return memoryview(data).nbytes
         try:
             return super().write(data)
         except OSError as error:

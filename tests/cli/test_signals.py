@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import TIME_LIMIT, Project
+from tests.sandbox import ROOT
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "code", "word"),
@@ -147,3 +148,26 @@ def test_ctrl_c_at_a_question_interrupts(project: Project) -> None:
                 pass
         assert screen.code() == 130
     assert project.calls == []
+
+
+def test_what_was_written_when_a_signal_came_is_not_written_again() -> None:
+    script = """
+import os, signal, sys
+from stockhelper_cli import main, streams
+
+class Written(streams._Result):
+    def write(self, data):
+        done = super().write(data)
+        os.kill(os.getpid(), signal.SIGINT)
+        return done
+
+streams._Result = Written
+streams.settle()
+main._heed_signals()
+try:
+    print("once", flush=True)
+except BaseException as interruption:
+    print(type(interruption).__name__, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("once\n", "Interruption\n", 0)

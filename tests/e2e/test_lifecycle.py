@@ -275,7 +275,7 @@ def test_logs_follow_a_service_through_a_restart_and_end_with_the_stack(project:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_who_has_seen_enough_of_a_log_is_told_nothing(life: Sandbox, number: signal.Signals, code: int) -> None:
-    process = life.start("logs", "-f", "watcher")
+    process = life.start("logs", "-f", "--tail", "1", "watcher")
     assert process.stdout is not None
     assert process.stdout.readline().startswith("watcher-1 | ")
     assert interrupt(process, number) == Result(code, "", "")

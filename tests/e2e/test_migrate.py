@@ -46,6 +46,7 @@ def stage(kept: Release) -> Iterator[Release]:
         assert kept.project.run("migrate", "downgrade", head, "--yes", "--no-backup").code == 0
     kept.project.psql("ALTER TABLE stocks DROP COLUMN IF EXISTS note; DROP TABLE IF EXISTS one, two, three")
     kept.restore()
+    kept.project.up()
     assert kept.project.psql(SENTINELS) == rows
 
 
