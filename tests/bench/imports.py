@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from stockhelper_app.bars import COLUMNS
 from tests.sandbox import Sandbox, sandbox
 
+COLUMNS = ("symbol", "trade_date", "open", "high", "low", "close", "volume", "turnover", "adjustment_factor")
 ROUNDS = 3
 SHARES = 5_000
 DAYS = 200
