@@ -158,7 +158,8 @@ from stockhelper_cli import main, streams
 class Written(streams._Result):
     def write(self, data):
         done = super().write(data)
-        os.kill(os.getpid(), signal.SIGINT)
+        if not self.forgotten:
+            os.kill(os.getpid(), signal.SIGINT)
         return done
 
 streams._Result = Written
