@@ -88,7 +88,7 @@ def _mend(invocation: Invocation, checks: Sequence[Check], fixable: Sequence[Fin
     for finding in fixable:
         invocation.console.note(("fix ", "bold"), (finding.id, "cyan"), f": {finding.fix}")
     invocation.confirm("Do this?", "yes")
-    for finding in fixable:
+    for finding in sorted(fixable, key=lambda finding: by_id[finding.id].mends_by_up):
         # Anew for each: what one mends may be what another asks for.
         with (
             closing(context_of(invocation, call_seconds=None)) as context,

@@ -52,28 +52,33 @@ def refuse_unfit_volume(project: Project, engine: Engine, state: ObservedState, 
         volume = project.volumes.get(mount.get("source", "")) if mount["type"] == "volume" else None
         if volume is None or volume.name not in state.volumes:
             continue
-        _refuse_second_server(engine, volume.name, {container.id for container in state.of_service(service.name)})
+        refuse_second_server(engine, volume.name, {container.id for container in state.of_service(service.name)})
         image = engine.image(service.image)
         if (Kind.CREATE, service.name) not in touched or image is None:
             continue
         found = read_volume(project, engine, state, service, image, volume.name, mount["target"])
         if found is None:
             continue
-        wanted = image.environment.get("PG_MAJOR", found.major)
-        if found.major != wanted:
-            raise StockhelperError(
-                "db.other_major",
-                f"the volume {volume.name} is of PostgreSQL {found.major}, and the image is PostgreSQL {wanted}",
-                cause=f"{service.image} cannot read its files; the volume was not touched",
-                next=[
-                    f"set POSTGRES_IMAGE to one of PostgreSQL {found.major} in .env, then: stockhelper up",
-                    "to change the version: stockhelper backup create with the old image, stockhelper restore with the"
-                    " new one on a new volume",
-                ],
-            )
+        refuse_other_major(found, service, image, volume.name)
         if not found.started:
             return volume.name
     return ""
+
+
+def refuse_other_major(found: DataDirectory, service: Service, image: Image, volume: str) -> None:
+    """Raise `StockhelperError` (db.other_major) for files that the image's server cannot read."""
+    wanted = image.environment.get("PG_MAJOR", found.major)
+    if found.major != wanted:
+        raise StockhelperError(
+            "db.other_major",
+            f"the volume {volume} is of PostgreSQL {found.major}, and the image is PostgreSQL {wanted}",
+            cause=f"{service.image} cannot read its files; the volume was not touched",
+            next=[
+                f"set POSTGRES_IMAGE to one of PostgreSQL {found.major} in .env, then: stockhelper up",
+                "to change the version: stockhelper backup create with the old image, stockhelper restore with the"
+                " new one on a new volume",
+            ],
+        )
 
 
 def holds_nothing(project: Project, engine: Engine, state: ObservedState) -> str:
@@ -116,11 +121,16 @@ def read_volume(
     project: Project, engine: Engine, state: ObservedState, service: Service, image: Image, volume: str, target: str
 ) -> DataDirectory | None:
     """Return what lies in a database's volume, None if it is empty; nothing in it is changed or started."""
-    data = service.environment.get("PGDATA") or image.environment.get("PGDATA") or _PGDATA
     with _looking_into(project, engine, state, service, image, volume, target) as container:
-        major = engine.read_file(container, str(PurePosixPath(data, "PG_VERSION")))
-        # Written by every start of a server, and left there.
-        started = engine.read_file(container, str(PurePosixPath(data, "postmaster.opts"))) is not None
+        return read_data_directory(engine, container, service, image)
+
+
+def read_data_directory(engine: Engine, container: str, service: Service, image: Image) -> DataDirectory | None:
+    """Return what lies where a container, running or not, has the database's data; None if nothing does."""
+    data = service.environment.get("PGDATA") or image.environment.get("PGDATA") or _PGDATA
+    major = engine.read_file(container, str(PurePosixPath(data, "PG_VERSION")))
+    # Written by every start of a server, and left there.
+    started = engine.read_file(container, str(PurePosixPath(data, "postmaster.opts"))) is not None
     return None if major is None else DataDirectory(major.decode(errors="replace").strip(), started)
 
 
@@ -161,7 +171,8 @@ def _looking_into(
         engine.remove_container(made, force=True, volumes=True)
 
 
-def _refuse_second_server(engine: Engine, volume: str, own: Collection[str]) -> None:
+def refuse_second_server(engine: Engine, volume: str, own: Collection[str]) -> None:
+    """Raise `StockhelperError` (db.volume_in_use) where a container other than these ids has the volume and lives."""
     for container in engine.volume_users(volume):
         if container.id not in own and container.alive:
             raise StockhelperError(

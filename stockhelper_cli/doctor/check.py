@@ -47,7 +47,9 @@ class Check(ABC):
     `id` never changes once it was released; `title` says what is well when it is. `needs` are ids of checks that must
     not have failed before this one makes sense. `seconds` is how long `examine` may take before it counts as failed.
     `explains` are the codes of errors (`errors.ERROR_CODES`) that this check may show the cause of. `fixes` says what
-    `--fix` does, "" where there is nothing that it could. `exit_code` is what `doctor` exits with when it fails.
+    `--fix` does, "" where there is nothing that it could; `mends_by_up` whether that is an `up` of the whole stack,
+    which stumbles over what others mend and therefore comes after them. `exit_code` is what `doctor` exits with when
+    it fails.
     """
 
     id: ClassVar[str]
@@ -57,6 +59,7 @@ class Check(ABC):
     seconds: ClassVar[float] = 5.0
     explains: ClassVar[frozenset[str]] = frozenset()
     fixes: ClassVar[str] = ""
+    mends_by_up: ClassVar[bool] = False
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
 
     @abstractmethod

@@ -14,8 +14,11 @@ from stockhelper_cli.errors import ConfigError
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
     from stockhelper_cli.compose.dotenv import Dotenv
+    from stockhelper_cli.converge.plan import Plan
     from stockhelper_cli.converge.state import ObservedState
+    from stockhelper_cli.doctor.database import Database
     from stockhelper_cli.doctor.needs import Needs
+    from stockhelper_cli.doctor.services import Services, ServiceState
     from stockhelper_cli.engine.endpoints import Endpoint
     from stockhelper_cli.engine.protocol import BuildOptions, Engine, EngineInfo
 
@@ -200,3 +203,42 @@ class Context:
         from stockhelper_cli.doctor.needs import needs_of
 
         return needs_of(self.project, self.engine, self.state, self.builds)
+
+    # --- the stack
+    @shared
+    def services(self) -> Services:
+        """How the services are. Raises `ConfigError` and `EngineError`."""
+        from stockhelper_cli.doctor.services import services_of
+
+        return services_of(self.project, self.state, self.info.clock)
+
+    @shared
+    def app(self) -> ServiceState | None:
+        """The service that is the app, if there is one. Raises `ConfigError` and `EngineError`."""
+        from stockhelper_cli.converge.reconcile import ROLE_APP
+
+        return next((state for state in self.services.states.values() if state.service.role == ROLE_APP), None)
+
+    @shared
+    def plan(self) -> Plan:
+        """What the next `up` would do once its images are there. Raises `StockhelperError` where it would be refused.
+
+        The database is not asked, so whether `migrate` would run is not told by it.
+        """
+        from stockhelper_cli.converge.reconcile import UpRules, reconcile
+
+        return reconcile(self.project, self.state, UpRules())
+
+    @shared
+    def database(self) -> Database | None:
+        """The service that is the database, if there is one. Raises `ConfigError` and `EngineError`."""
+        from stockhelper_cli.doctor.database import database_of
+
+        return database_of(self.project, self.engine, self.state)
+
+    @shared
+    def owner_answer(self) -> Exception | None:
+        """What the running database answers its owner, over TCP and with the password; see `Database.answer`."""
+        database = self.database
+        assert database is not None
+        return database.answer(database.credentials)

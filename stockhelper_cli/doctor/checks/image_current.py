@@ -21,6 +21,7 @@ class ImageCurrent(Check):
     title = "images are built of the sources as they are now"
     needs = ("engine.answers",)
     fixes = "builds them, and brings the stack up with them, as `up` does"
+    mends_by_up = True
 
     def examine(self, context: Context) -> Finding:
         """Compare them."""
