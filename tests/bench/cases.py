@@ -218,6 +218,7 @@ CASES: Final = (
         Way("stockhelper up", changes(stockhelper, "up")),
         [Against(Way("docker compose up -d --wait", changes(docker_compose, "up", "-d", "--wait")), {TIME: 0.7})],
     ),
+    Case("doctor", "doctor", stages.stack, Way("stockhelper doctor", runs(stages.doctor)), alone=[TIME]),
     *(
         Case(
             option.strip("-"),
