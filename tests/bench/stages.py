@@ -158,6 +158,7 @@ def described(folder: Path) -> Iterator[Starts]:
     """Make our stack, bring it up and leave it so."""
     with sandbox(folder / "own") as own:
         own.up()
+        settle(own)
         yield Starts(own, floor_file(own, folder / "floor.json"), own)
 
 
@@ -169,6 +170,14 @@ def stack(folder: Path) -> Iterator[Sandbox]:
         (project.root / "compose" / "bench.yaml").write_text(variable)
         project.set("COMPOSE_FILE", "compose/compose.yaml:compose/bench.yaml")
         project.up()
+        yield project
+
+
+@contextmanager
+def settled(folder: Path) -> Iterator[Sandbox]:
+    """Make our stack, bring it up, and let the engine see for itself that it is healthy."""
+    with stack(folder) as project:
+        settle(project)
         yield project
 
 
@@ -268,6 +277,17 @@ def as_one_stage(dockerfile: str) -> str:
 
 
 # --- what is done on them
+def settle(project: Sandbox) -> None:
+    """Wait for the engine's own health checks, the first of which come after a whole interval.
+
+    Until then everybody who wants to know more than the engine asks the service, and that is not what is compared.
+    """
+    deadline = time.monotonic() + TIME_LIMIT
+    while {project.container(name)["State"]["Health"]["Status"] for name in ("db", "app")} != {"healthy"}:
+        assert time.monotonic() < deadline, "the engine does not see that the stack is healthy"
+        time.sleep(0.5)
+
+
 def clear(project: Sandbox) -> None:
     """Remove a stack and its data."""
     remove_leftovers(project.name)
