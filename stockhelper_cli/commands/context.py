@@ -68,16 +68,17 @@ class Invocation:
         *,
         overrides: Sequence[Path] = (),
         check: SettingsCheck | None = None,
-        reads: bool = False,
+        creates: bool = True,
     ) -> Project:
         """Load the project and check its settings.
 
         `services` are those that the user named: their profiles are active. `overrides` are further compose files,
         relative to the root.
 
-        `check` looks at the settings in the usual check's place. With `reads`, for a verb that only shows what is
-        there, a bad setting is told where the stack cannot be read for it, and only there: to import what checks the
-        settings takes longer than all that such a verb does. Raises `ConfigError`.
+        `check` looks at the settings in the usual check's place. Not with `creates`, for a verb that makes nothing of
+        the settings, a bad one is told where the stack cannot be read for it, and only there: to import what checks
+        them takes longer than such a verb itself, and what runs can be looked at and stopped whatever they say.
+        Raises `ConfigError`.
         """
         from stockhelper_cli import compose
 
@@ -103,7 +104,7 @@ class Invocation:
             environ=self.environ,
         )
         files = [self.directory / file for file in self.files]
-        if reads:
+        if not creates:
             with suppress(ConfigError):  # told below, by the name of the setting where that is what is bad
                 return load(files=files)
         if check is None:

@@ -28,7 +28,7 @@ def down(
     ] = False,
 ) -> None:
     """Stop and remove the containers and the network; the data stays."""
-    project = invocation.project()
+    project = invocation.project(creates=volumes)
     if volumes:
         first = "without a backup" if no_backup else "after a backup was made and verified"
         question = f"The volumes of {project.name} and all data in them will be removed, {first}."

@@ -65,7 +65,7 @@ def psql(
     """Open psql on the stack's database, as its owner; what follows is psql's."""
     from stockhelper_cli.database.psql import Credentials, database_service
 
-    project = invocation.project()
+    project = invocation.project(creates=False)
     service = database_service(project.services)
     if service is None:
         raise StockhelperError("config.compose", "no service of the project has the role database")
@@ -94,7 +94,7 @@ def _run(
     from stockhelper_cli import terminal
     from stockhelper_cli.status import running_container
 
-    project = project or invocation.project([service])
+    project = project or invocation.project([service], creates=False)
     tty = terminal.is_terminal() and not no_tty
     with invocation.engine() as engine:
         container = running_container(project, engine, service)

@@ -34,7 +34,7 @@ def logs(
 
     count = _count(tail)
     after = None if since is None else reading.parse_since(since, time.time())
-    project = invocation.project(services or (), reads=True)
+    project = invocation.project(services or (), creates=False)
     names = tuple(services or ())
     width = max(len(name) for name in names or project.services) + 2
     with invocation.engine() as engine:

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def restart(invocation: Invocation, services: Services = None, timeout: Timeout = 120.0) -> None:
     """Restart services in the order of their dependencies and wait until they are healthy."""
     seconds = checked_timeout(timeout)
-    project = invocation.project(services or ())
+    project = invocation.project(services or (), creates=False)
 
     from stockhelper_cli import stack
 
@@ -35,7 +35,7 @@ def restart(invocation: Invocation, services: Services = None, timeout: Timeout 
 
 def stop(invocation: Invocation, services: Services = None) -> None:
     """Stop services; their containers and data stay."""
-    project = invocation.project(services or ())
+    project = invocation.project(services or (), creates=False)
 
     from stockhelper_cli import stack
 
@@ -47,7 +47,7 @@ def stop(invocation: Invocation, services: Services = None) -> None:
 def start(invocation: Invocation, services: Services = None, timeout: Timeout = 120.0) -> None:
     """Start stopped services and wait until they are healthy."""
     seconds = checked_timeout(timeout)
-    project = invocation.project(services or ())
+    project = invocation.project(services or (), creates=False)
 
     from stockhelper_cli import stack
 

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def status(invocation: Invocation) -> None:
     """Show the services: state, health, ports, image, uptime. Exits 1 unless all is well."""
-    project = invocation.project(reads=True)
+    project = invocation.project(creates=False)
 
     from stockhelper_cli.status import status as ask
 

@@ -63,8 +63,6 @@ def observe(project: Project, engine: Engine, *, revisions: bool = False) -> Obs
 
     Raises `EngineError` when the engine cannot be asked.
     """
-    from stockhelper_cli.database.revisions import read_recorded
-
     wanted_containers = {service.container_name for service in project.services.values()}
     with ThreadPoolExecutor(thread_name_prefix="observe") as pool:
         containers = pool.submit(engine.containers, [project_filter(project.name)])
@@ -75,7 +73,11 @@ def observe(project: Project, engine: Engine, *, revisions: bool = False) -> Obs
             for reference in {service.image for service in project.services.values()}
         }
         own = tuple(containers.result())
-        asked = pool.submit(read_recorded, project, engine, own) if revisions else None
+        asked = None
+        if revisions:
+            from stockhelper_cli.database.revisions import read_recorded
+
+            asked = pool.submit(read_recorded, project, engine, own)
         unseen = wanted_containers - {container.name for container in own}
         strangers = {name: pool.submit(_or_none, engine.container, name) for name in unseen}
         return ObservedState(

@@ -45,6 +45,11 @@ from stockhelper_cli.errors import Conflict, EngineError, NotFound
 if TYPE_CHECKING:
     import docker
     import docker.errors
+    import docker.tls
+    import docker.utils.build
+    import docker.utils.socket
+    import requests.exceptions
+    import urllib3.exceptions
     from docker.types.daemon import CancellableStream
 
     from stockhelper_cli.engine.endpoints import Endpoint
@@ -75,6 +80,24 @@ _NO_SUCH_FILE: Final = re.compile(r"Could not find the file|no such file or dire
 _PORT_TAKEN: Final = re.compile(r"(port is already allocated|address already in use|ports are not available)")
 
 
+_importing = Lock()
+
+
+def _import_sdk() -> None:
+    """Make the SDK's modules this module's own, which they are from the first call on that needs them.
+
+    One thread at a time: they import each other in circles, and two threads would each see half of one.
+    """
+    global docker, requests, urllib3
+    with _importing:
+        import docker.errors
+        import docker.tls
+        import docker.utils.build
+        import docker.utils.socket
+        import requests.exceptions
+        import urllib3.exceptions
+
+
 def connect(endpoint: Endpoint, call_seconds: int = CALL_SECONDS) -> DockerEngine:
     """Return the engine behind an endpoint; it is asked for nothing before its first call.
 
@@ -85,9 +108,7 @@ def connect(endpoint: Endpoint, call_seconds: int = CALL_SECONDS) -> DockerEngin
 
 def _connected(endpoint: Endpoint, call_seconds: int) -> docker.APIClient:
     """Return the SDK's client. Raises `EngineError` if the engine goes away meanwhile or speaks too old an API."""
-    import docker
-    import docker.tls
-
+    _import_sdk()
     tls: docker.tls.TLSConfig | bool = False
     if endpoint.tls is not None:
         tls = docker.tls.TLSConfig(
@@ -116,10 +137,7 @@ def _let_go(error: docker.errors.APIError) -> None:
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Turn the SDK's errors into ours; `what` completes the sentence "could not …"."""
-    import docker.errors
-    import requests.exceptions
-    import urllib3.exceptions
-
+    _import_sdk()
     try:
         yield
     except docker.errors.APIError as error:
@@ -292,8 +310,6 @@ class _Streams:
         self._closed = False
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        import docker.utils.socket
-
         # The reader that took in the answer's headers may hold the first bytes of what came behind them; the SDK's own
         # way goes past it, to the bare socket, and would lose them. Over ssh there is no such reader.
         response = getattr(self._stream, "_response", None)
@@ -718,8 +734,7 @@ class DockerEngine:
 
     def context_files(self, options: BuildOptions) -> list[str]:
         """Return what a build sends to the engine, by the very rules by which the SDK packs it."""
-        import docker.utils.build
-
+        _import_sdk()
         ignored: list[str] = []
         ignore_file = options.context / ".dockerignore"
         if ignore_file.is_file():
@@ -779,9 +794,6 @@ class DockerEngine:
     def save(self, references: Sequence[str]) -> Iterator[bytes]:
         """Return images as one archive."""
         with _translated(f"save the images {', '.join(references)}"):
-            import docker.errors
-            import requests.exceptions
-
             # The SDK's own call takes one image, and would write the layers that two share twice.
             answer = self._client.get(
                 f"{self._client.base_url}/v{self._client.api_version}/images/get",

@@ -176,7 +176,7 @@ CASES: Final = (
     Case(
         "up-again",
         "up, nothing to do",
-        stages.stack,
+        stages.settled,
         Way("stockhelper up", runs(stockhelper, "up")),
         [Against(Way("docker compose up -d --wait", runs(docker_compose, "up", "-d", "--wait")), {TIME: 0.7})],
     ),
@@ -218,6 +218,7 @@ CASES: Final = (
         Way("stockhelper up", changes(stockhelper, "up")),
         [Against(Way("docker compose up -d --wait", changes(docker_compose, "up", "-d", "--wait")), {TIME: 0.7})],
     ),
+    Case("doctor", "doctor", stages.settled, Way("stockhelper doctor", runs(stages.doctor)), alone=[TIME]),
     *(
         Case(
             option.strip("-"),

@@ -7,20 +7,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stockhelper_cli.engine import docker_engine
-from stockhelper_cli.engine.docker_engine import DockerEngine, connect
+from stockhelper_cli.engine.docker_engine import CALL_SECONDS, connect
 from stockhelper_cli.engine.endpoints import Endpoint
 from stockhelper_cli.errors import EngineError
 from tests.sandbox import ROOT
 from tests.unit.machine.test_endpoints import Serve, say_nothing, unix_engine
 
-Answering = Callable[[Serve], DockerEngine]
 VOLUME = {"Name": "data", "Labels": None}
 
 
@@ -40,10 +38,10 @@ def socket_path() -> Iterator[Path]:
         yield Path(folder) / "engine.sock"
 
 
-def ask(path: Path, serve: Serve) -> str:
+def ask(path: Path, serve: Serve, call_seconds: int = CALL_SECONDS) -> str:
     """Ask an engine that answers like this for a volume, and return the volume's name."""
     with unix_engine(path, serve) as endpoint:
-        engine = connect(replace(endpoint, api_version=(1, 41)))
+        engine = connect(replace(endpoint, api_version=(1, 41)), call_seconds)
         try:
             return engine.volume("data").name
         finally:
@@ -83,10 +81,9 @@ def test_an_answer_that_is_cut_off_without_a_length_is_a_lost_engine(socket_path
     assert raised.value.code == "engine.lost"
 
 
-def test_an_engine_that_says_nothing_is_given_up(socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_engine, "CALL_SECONDS", 0.1)
+def test_an_engine_that_says_nothing_is_given_up(socket_path: Path) -> None:
     with pytest.raises(EngineError) as raised:
-        ask(socket_path, say_nothing)
+        ask(socket_path, say_nothing, call_seconds=1)
     assert raised.value.code == "engine.timeout"
 
 
@@ -107,6 +104,40 @@ def test_asking_needs_no_sdk(socket_path: Path) -> None:
         "assert not {'docker', 'requests', 'urllib3'} & set(sys.modules)"
     )
     with unix_engine(socket_path, says(VOLUME)):
+        command = [sys.executable, "-c", script, str(socket_path)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_that_need_the_sdk_at_the_same_time_all_get_the_whole_of_it(socket_path: Path) -> None:
+    # In a process of its own, in which nobody has imported it yet.
+    script = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from stockhelper_cli.engine.docker_engine import connect
+from stockhelper_cli.engine.endpoints import Endpoint
+from stockhelper_cli.engine.protocol import BuildOptions
+from stockhelper_cli.errors import NotFound
+
+engine = connect(Endpoint("unix://" + sys.argv[1], "test", api_version=(1, 41)))
+begin = Barrier(8)
+
+def ask(number):
+    begin.wait()
+    if number % 2:
+        engine.context_files(BuildOptions(Path.cwd() / "docker", "app/Dockerfile", "x"))
+        return
+    try:
+        engine.start("none")
+    except NotFound:
+        pass
+
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(ask, range(8)))
+"""
+    with unix_engine(socket_path, says({"message": "none"}, "404 Not Found")):
         command = [sys.executable, "-c", script, str(socket_path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
