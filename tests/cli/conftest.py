@@ -51,8 +51,15 @@ class World:
 
 
 def answering(name: str, command: Sequence[str]) -> ExecResult:
-    """Answer as a migrated database and a healthy app do."""
-    return ExecResult(0, f"{HEAD}\n".encode() if any("version_num" in word for word in command) else b"", b"")
+    """Answer as a migrated database on a large disk and a healthy app do."""
+    asked = " ".join(command)
+    if "version_num" in asked:
+        return ExecResult(0, f"{HEAD}\n".encode(), b"")
+    if "df -Pk" in asked:
+        return ExecResult(
+            0, b"Filesystem 1024-blocks Used Available Capacity Mounted on\n/ 9000000 1 8000000 1% /\n", b""
+        )
+    return ExecResult(0, b"", b"")
 
 
 def made_engine() -> FakeEngine:
