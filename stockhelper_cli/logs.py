@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event as Flag
@@ -46,12 +47,14 @@ def read_logs(
 
     `tail` limits it to so many last lines of each container, `since` to what came after (seconds of the epoch).
     """
-    lines = [
-        Line.read(container, raw.encode())
-        for container in _containers(project, engine, services)
-        for raw in engine.logs(container.id, tail=tail, since=since, timestamps=True)
-    ]
-    return sorted(lines, key=lambda line: line.time)
+
+    def read(container: Container) -> list[Line]:
+        raw = engine.logs(container.id, tail=tail, since=since, timestamps=True)
+        return [Line.read(container, line.encode()) for line in raw]
+
+    with ThreadPoolExecutor(thread_name_prefix="logs") as pool:
+        logs = pool.map(read, _containers(project, engine, services))
+        return sorted((line for lines in logs for line in lines), key=lambda line: line.time)
 
 
 def follow_logs(

@@ -393,6 +393,8 @@ class DockerEngine:
         self._pool = ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="engine")
         self._sdk: docker.APIClient | None = None
         self._sdk_lock = Lock()
+        #: Id of a container -> whether it has a terminal, which never changes.
+        self._ttys: dict[str, bool] = {}
 
     def close(self) -> None:
         """Let go of the connections and threads."""
@@ -482,7 +484,9 @@ class DockerEngine:
 
     def container(self, name_or_id: str) -> Container:
         """Return one container."""
-        return _container(self._ask(f"inspect the container {name_or_id}", f"/containers/{quote(name_or_id)}/json"))
+        raw = self._ask(f"inspect the container {name_or_id}", f"/containers/{quote(name_or_id)}/json")
+        self._ttys[raw["Id"]] = raw["Config"]["Tty"]
+        return _container(raw)
 
     def create_container(self, name: str, body: Body, platform: str = "") -> str:
         """Create a container and return its id."""
@@ -526,7 +530,9 @@ class DockerEngine:
         """Return the log's lines."""
         what, path = f"read the log of {container}", f"/containers/{quote(container)}"
         # Nothing in the answer tells whether its two streams are told apart, before API 1.42.
-        tty = self._ask(what, f"{path}/json")["Config"]["Tty"]
+        tty = self._ttys.get(container)  # by a name, which may be another one's by now, none is found
+        if tty is None:
+            tty = self._ask(what, f"{path}/json")["Config"]["Tty"]
         query: dict[str, str] = {"tail": "all" if tail is None else str(tail)}
         if (after := _since(since)) is not None:
             query["since"] = str(after)

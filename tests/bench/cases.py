@@ -18,6 +18,8 @@ Tool: TypeAlias = Callable[..., float]
 TIME: Final = ""
 #: The quantity by which growth is compared.
 EACH: Final = "each service more"
+#: What comes before any of our work for the engine that changes something, and before that of a program in Go not.
+START: Final = "before them Python, Typer, the compose files and the SDK take 0.3 s, docker compose 0.06 s"
 FLOOR: Final = str(stages.HERE / "floor.py")
 #: Values of a variable, each of which no container has yet.
 _new_value = count(1)
@@ -201,6 +203,10 @@ CASES: Final = (
             Against(
                 Way("docker compose restart app", restarts(docker_compose)),
                 {"until healthy": 0.7, "without an answer": 0.7},
+                {
+                    "until healthy": f"the service's own stop, start and boot, the same for both; {START}",
+                    "without an answer": "the service's own stop, start and boot, the same for both",
+                },
             )
         ],
     ),
@@ -209,7 +215,13 @@ CASES: Final = (
         "down",
         stages.stack,
         Way("stockhelper down", takes_down(stockhelper)),
-        [Against(Way("docker compose down", takes_down(docker_compose)), {TIME: 1.0})],
+        [
+            Against(
+                Way("docker compose down", takes_down(docker_compose)),
+                {TIME: 1.0},
+                {TIME: f"the engine's own stops and removals, the same for both; {START}"},
+            )
+        ],
     ),
     Case(
         "change",
@@ -236,7 +248,14 @@ CASES: Final = (
         Way("stockhelper build", size_ours),
         [
             Against(Way("the same Dockerfile as one stage", size_one_stage), {"size over its base": 0.4}),
-            Against(Way("docker build", builds(build_docker)), {"a source changed": 1.2, "nothing changed": 1.2}),
+            Against(
+                Way("docker build", builds(build_docker)),
+                {"a source changed": 1.2, "nothing changed": 1.2},
+                {
+                    "nothing changed": "Python, Typer, pydantic and the SDK, which take 0.4 s to start; "
+                    "the engine's part is 0.1 s for both",
+                },
+            ),
         ],
     ),
     growth_case("growth-status", "status", "status", "ps -a"),

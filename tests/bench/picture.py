@@ -47,8 +47,13 @@ def picture(rows: Sequence[Row]) -> str:
         f' viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="stockhelper beside others">',
         f"<style>{_STYLE}</style>",
         f'<rect class="ground" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="8"/>',
-        _text(_LEFT, 26, "How long stockhelper takes, as a part of what the other takes"),
-        _text(_LEFT, 46, "medians, in turn on one machine; the dashed line is the other, the mark is the aim", "small"),
+        _text(_LEFT, 26, "What stockhelper takes (time, for the image room), as a part of what the other takes"),
+        _text(
+            _LEFT,
+            46,
+            "medians of turns on one machine; dashed: the other; mark: the aim; green: met, orange: not",
+            "small",
+        ),
         _text(_VALUES, 46, "ours : theirs", "small"),
         f'<line class="other" x1="{line}" y1="{_TOP - 8}" x2="{line}" y2="{height - 12}"/>',
     ]
@@ -69,7 +74,7 @@ def _row(row: Row, top: int) -> list[str]:
         f' width="{max(_length(row.ratio), 1)}" height="14" rx="2"/>',
         f'<line class="aim" x1="{aim}" y1="{top + 3}" x2="{aim}" y2="{top + 23}"/>',
         _text(_VALUES, top + 18, f"{row.ratio:.2f}"),
-        _text(_VALUES + 40, top + 18, f"{ours} : {theirs}", "small"),
+        _text(_VALUES + 44, top + 18, f"{ours} : {theirs}", "small"),
     ]
 
 
