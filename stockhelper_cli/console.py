@@ -45,6 +45,7 @@ _PAST: Final = {
     "import": "imported",
     "install": "installed",
     "load": "loaded",
+    "prepare": "prepared",
     "pull": "pulled",
     "read": "read",
     "remove": "removed",

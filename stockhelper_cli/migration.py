@@ -21,6 +21,7 @@ from stockhelper_cli import backup as backing
 from stockhelper_cli import labels
 from stockhelper_cli.compose.create import container_spec
 from stockhelper_cli.converge.images import ImageRules, assume_heads, build_options, make_images, plan_images
+from stockhelper_cli.converge.plan import Plan
 from stockhelper_cli.converge.ready import how_it_ended
 from stockhelper_cli.converge.reconcile import ROLE_DATABASE, ROLE_MIGRATE, is_one_shot
 from stockhelper_cli.converge.state import ObservedState, observe, project_filter
@@ -286,10 +287,9 @@ def migrate(project: Project, engine: Engine, options: MigrateOptions, emit: Emi
     if not offline:
         _require_database(project, state)
     changing = options.command in CHANGING and not options.sql
-    state = _with_image(project, engine, service, state, emit, build=options.command not in _TELLING)
+    told = {"build": options.command not in _TELLING, "fit": options.command != "history"}
+    state = _with_image(project, engine, service, state, emit, **told)
     code = code_of(project, state.images.get(service.image))
-    if options.command != "history":
-        refuse_unfit(project, state.recorded, code, service.image)
     again = " ".join(filter(None, ["stockhelper migrate", options.command, options.revision, "--no-backup"]))
     preparation = Preparation(project, engine, backup_first=options.backup, again=again)
     if changing and _changes_something(options, state.recorded, code):
@@ -377,8 +377,7 @@ def new_migration(project: Project, engine: Engine, message: str, emit: Emit, sh
             "the project has no folder of migrations",
             cause=f"no service builds the image {service.image}; a new migration belongs to the sources it is built of",
         )
-    state = _with_image(project, engine, service, state, emit, build=True)
-    refuse_unfit(project, state.recorded, code_of(project, state.images.get(service.image)), service.image)
+    state = _with_image(project, engine, service, state, emit)
     written: list[str] = []
     said: list[str] = []
 
@@ -424,18 +423,29 @@ def _reason(lines: Sequence[str]) -> str:
 
 
 def _with_image(
-    project: Project, engine: Engine, service: Service, state: ObservedState, emit: Emit, *, build: bool
+    project: Project,
+    engine: Engine,
+    service: Service,
+    state: ObservedState,
+    emit: Emit,
+    *,
+    build: bool = True,
+    fit: bool = True,
 ) -> ObservedState:
-    """Return the state with an image of the present sources; without `build` with the one that is there."""
+    """Return the state with an image of the present sources; without `build` with the one that is there.
+
+    With `fit`, what cannot take the database on is refused before anything is built.
+    """
     builds = build_options(project, engine, [service])
-    if not build and state.images.get(service.image) is not None:
-        stale, _ = plan_images([service], state, builds, ImageRules())
-        if stale:
-            emit(Warned(f"the image {service.image} is older than the sources; stockhelper build makes it anew"))
-        return assume_heads(state, builds)
     plan, warnings = plan_images([service], state, builds, ImageRules())
     for warning in warnings:
         emit(Warned(warning))
+    image = state.images.get(service.image)
+    if plan and image is not None and not build:
+        emit(Warned(f"the image {service.image} is older than the sources; stockhelper build makes it anew"))
+        plan = Plan()
+    if fit:
+        refuse_unfit(project, state.recorded, code_of(project, None if plan else image), service.image)
     return assume_heads(make_images(project, engine, state, plan, builds, emit), builds)
 
 

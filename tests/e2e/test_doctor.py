@@ -91,7 +91,7 @@ def test_a_project_that_was_never_up_has_none_either(project: Sandbox) -> None:
 
 def test_what_a_person_sees_fits_and_tells_how_it_ended(released: Release) -> None:
     result = released.project.run("doctor")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, ""), result.out
     assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
     assert re.fullmatch(r"\d+ ok(, \d+ skipped)?", result.out.splitlines()[-1].strip())
 

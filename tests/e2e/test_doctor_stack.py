@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
+from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.labels import CONFIG_HASH, ONEOFF, PROJECT, SERVICE
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import diagnose, names_only
@@ -264,9 +265,9 @@ def test_an_index_that_was_not_built_to_its_end_is_named_and_how_to_build_it(sha
 @pytest.mark.parametrize(
     ("revision", "line", "said"),
     [
-        ("", "", "the database is at base, and the code needs 0001"),
+        ("", "", "the database is at base, and the code needs {head}"),
         ("fff", "", "at revision fff, which this code does not have"),
-        ("fff", "0001 fff", "the database is ahead of the code: it is at fff, and the code leads to 0001"),
+        ("fff", "{head} fff", "the database is ahead of the code: it is at fff, and the code leads to {head}"),
     ],
     ids=["pending", "unknown", "ahead"],
 )
@@ -276,20 +277,21 @@ def test_where_the_database_stands_to_the_code_is_named(shared: Sandbox, revisio
         shared.psql(f"INSERT INTO alembic_version SELECT '{revision}' WHERE '{revision}' <> ''")
         shared.psql(f"COMMENT ON TABLE alembic_version IS '{line}'")
 
+    (head,) = heads_of_sources(shared.root / "migrations" / "versions")
     before = shared.psql("SELECT obj_description('alembic_version'::regclass, 'pg_class')")
-    stand_at(revision, line)
+    stand_at(revision, line.format(head=head))
     try:
-        assert said in names_only(shared, "db.migrations").told("db.migrations")
+        assert said.format(head=head) in names_only(shared, "db.migrations").told("db.migrations")
     finally:
-        stand_at("0001", before)
+        stand_at(head, before)
 
 
 def test_several_heads_are_named_before_they_are_built(shared: Sandbox) -> None:
     versions = shared.root / "migrations" / "versions"
-    head = 'revision = "{}"\ndown_revision = "0001"\n'
+    (head,) = heads_of_sources(versions)
     files = [versions / f"{name}.py" for name in ("left", "right")]
     for file in files:
-        file.write_text(head.format(file.stem))
+        file.write_text(f'revision = "{file.stem}"\ndown_revision = "{head}"\n')
     try:
         diagnosis = names_only(shared, "db.migrations", "image.current")
         assert "the migrations have 2 heads: left, right" in diagnosis.told("db.migrations")

@@ -21,6 +21,8 @@ class DbAnswers(DatabaseCheck):
     id = "db.answers"
     title = "the database answers"
     needs = ("engine.answers",)
+    # A server that hangs is given up by psql after two seconds an attempt, and there may be two.
+    seconds = 10.0
     explains = frozenset({"service.unhealthy"})
 
     def look(self, context: Context, database: Database) -> Finding:

@@ -17,6 +17,7 @@ from stockhelper_cli.converge.reconcile import (
     reconcile_start,
     reconcile_stop,
 )
+from stockhelper_cli.engine.protocol import ExecResult
 from stockhelper_cli.errors import StockhelperError
 from tests.unit.converge.world import World
 
@@ -30,6 +31,19 @@ def standing(world: World) -> World:
 
 def pausing(world: World) -> World:
     standing(world).engine.change("sweep-app-1", status="paused")
+    return world
+
+
+def behind(world: World) -> World:
+    standing(world).engine.answer = lambda name, command: ExecResult(0, b"0\x1f0\n", b"")
+    return world
+
+
+def gone(world: World) -> World:
+    """Everything but the volume is gone: whether the database is behind can only be asked when it runs."""
+    standing(world)
+    for service in ("app", "migrate", "db"):
+        world.engine.remove_container(f"sweep-{service}-1", force=True)
     return world
 
 
@@ -61,6 +75,8 @@ SCENES: dict[str, Callable[[World], Plan]] = {
     "an environment value changed": lambda world: standing(world).plan(APP_OWN="2"),
     "the image changed": lambda world: standing(world).plan(APP_IMAGE="app:2"),
     "the image is built anew": lambda world: standing(world).plan(UpRules(rebuilt=["app"])),
+    "the database is behind": lambda world: behind(world).plan(),
+    "started again": lambda world: gone(world).plan(),
     "the database changed": lambda world: standing(world).plan(DB_LEVEL="2"),
     "a network changed": lambda world: standing(world).plan(OTHER_LEVEL="2"),
     "the app is paused": lambda world: pausing(world).plan(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stockhelper_cli.database.revisions import heads_of_sources
+from stockhelper_cli.database.revisions import Code, Position, Recorded, compare, heads_of_sources
 from stockhelper_cli.errors import ConfigError
 from tests.sandbox import ROOT
 
@@ -91,3 +91,31 @@ def test_no_file_is_run(tmp_path: Path) -> None:
 
 def test_our_own_migrations_have_one_head() -> None:
     assert len(heads_of_sources(ROOT / "migrations" / "versions")) == 1
+
+
+# --- how a database stands to the code
+LINE = Code(("3",), {"1": frozenset(), "2": frozenset({"1"}), "3": frozenset({"2"})})
+
+
+@pytest.mark.parametrize(
+    ("at", "line", "code", "position", "pending", "strange"),
+    [
+        ("3", "1 2 3", LINE, Position.HEAD, "", ""),
+        ("", "", LINE, Position.BEHIND, "1 2 3", ""),
+        ("1", "1", LINE, Position.BEHIND, "2 3", ""),
+        ("1", "", LINE, Position.BEHIND, "2 3", ""),
+        ("5", "1 2 3 4 5", LINE, Position.AHEAD, "", "5"),
+        ("5", "1 2 5", LINE, Position.UNKNOWN, "", "5"),
+        ("5", "", LINE, Position.UNKNOWN, "", "5"),
+        ("2", "1 2", Code(("a", "b"), {}), Position.SEVERAL_HEADS, "", ""),
+        ("", "", Code(), Position.HEAD, "", ""),
+        # Of an image without its sources only the heads are known.
+        ("2", "1 2", Code(("3",), None), Position.BEHIND, "", ""),
+        ("4", "1 2 3 4", Code(("3",), None), Position.AHEAD, "", "4"),
+    ],
+)
+def test_a_database_is_at_head_behind_ahead_or_elsewhere(
+    at: str, line: str, code: Code, position: Position, pending: str, strange: str
+) -> None:
+    found = compare(Recorded(frozenset(at.split()), tuple(line.split())), code)
+    assert (found.position, " ".join(found.pending), " ".join(found.strange)) == (position, pending, strange)
