@@ -167,6 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return runs.ExitCode.FAILED
     logs.configure(settings.log_level)
     result = sync(settings, chosen_days.first, chosen_days.last)
+    # It has ended: whoever stops it once more must not make a failure of its end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # In the log's form, but whatever its level: it is the answer to who started this.
     line = {
         "event": "sync ends",
