@@ -68,7 +68,7 @@ async def test_a_listed_origin_may_call_and_sees_errors_too(dead_port: int) -> N
     for answer in (preflight, missing):
         assert answer.headers["access-control-allow-origin"] == PAGE
         assert "access-control-allow-credentials" not in answer.headers
-    assert missing.headers["access-control-expose-headers"] == "X-Request-ID"
+    assert missing.headers["access-control-expose-headers"] == "X-Request-ID, ETag, Retry-After"
 
 
 async def test_an_origin_that_is_not_listed_is_refused_with_a_problem(dead_port: int) -> None:

@@ -14,10 +14,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from stockhelper_app import logs
-from stockhelper_app.db import Database
-from stockhelper_app.errors import UnexpectedErrors, http_problem, problem
+from stockhelper_app.db import Database, Unavailable
+from stockhelper_app.errors import UnexpectedErrors, http_problem, problem, unavailable_problem
+from stockhelper_app.guard import Access, Limits
 from stockhelper_app.logs import RequestLog
-from stockhelper_app.routes import routes
+from stockhelper_app.metrics import MetricsServer, RequestMetrics, watch_pool
+from stockhelper_app.routes import path_of, routes
 from stockhelper_app.scheduler import Schedule, Syncs
 from stockhelper_app.settings import Settings, SettingsError, load
 
@@ -44,14 +46,24 @@ def create_app(settings: Settings | None = None) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         logs.configure(chosen.log_level)
+        app.state.access = Access(chosen)
         app.state.database = Database(chosen)
+        watch_pool(app.state.database)
         app.state.syncs = Syncs(chosen)
         app.state.schedule = Schedule(chosen, app.state.syncs)
         if chosen.scheduler_enabled:
             app.state.schedule.start()
+        metrics = None
+        if chosen.metrics_port is not None:
+            metrics = MetricsServer(
+                chosen.metrics_port, app.state.database, app.state.schedule, scheduled=chosen.scheduler_enabled
+            )
+            metrics.start()
         try:
             yield
         finally:
+            if metrics is not None:
+                await metrics.stop()
             app.state.schedule.stop()
             await app.state.syncs.close()
             await app.state.database.close()
@@ -59,12 +71,20 @@ def create_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={HTTPException: http_problem},
+        exception_handlers={HTTPException: http_problem, Unavailable: unavailable_problem},
         # From the outside in: the id and the access log around everything, CORS around every answer, errors too.
         middleware=[
             Middleware(RequestLog),
-            Middleware(Cors, allow_origins=chosen.cors_origins, allow_methods=["*"], expose_headers=["X-Request-ID"]),
+            Middleware(RequestMetrics, route_of=path_of),
+            Middleware(
+                Cors,
+                allow_origins=chosen.cors_origins,
+                allow_methods=["*"],
+                allow_headers=["Authorization", "Content-Type", "If-None-Match"],
+                expose_headers=["X-Request-ID", "ETag", "Retry-After"],
+            ),
             Middleware(UnexpectedErrors),
+            Middleware(Limits),
         ],
     )
     # One address for each resource; a redirect would be built from the Host header that the caller sent.

@@ -47,6 +47,7 @@ class Syncs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
+        self._started: set[asyncio.Task[int]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -55,10 +56,42 @@ class Syncs:
 
         Raises `Busy`, and `psycopg.Error` where the database does not answer.
         """
+        return await self._run(arguments)
+
+    async def start(self, *arguments: str, within: float) -> None:
+        """Do what `run` does, but come back as soon as the process has started, within so many seconds.
+
+        Raises what `run` does, and `TimeoutError`.
+        """
+        started = asyncio.Event()
+        run = asyncio.create_task(self._run(arguments, started))
+        self._started.add(run)
+        run.add_done_callback(self._forget)
+        beginning = asyncio.create_task(started.wait())
+        try:
+            await asyncio.wait({run, beginning}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            beginning.cancel()
+        if started.is_set():
+            return
+        if not run.done():
+            run.cancel()
+            raise TimeoutError(f"no answer within {within:.0f} s")
+        await run
+
+    def _forget(self, run: asyncio.Task[int]) -> None:
+        self._started.discard(run)
+        # Asked for, so that asyncio does not report it as never retrieved; `start` raises it, or the sync has told.
+        if not run.cancelled():
+            run.exception()
+
+    async def _run(self, arguments: tuple[str, ...], started: asyncio.Event | None = None) -> int:
         async with self._turn():
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "stockhelper_app.sync", *arguments, stdin=asyncio.subprocess.DEVNULL
             )
+            if started is not None:
+                started.set()
             try:
                 return await self._process.wait()
             finally:

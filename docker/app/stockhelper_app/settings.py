@@ -86,7 +86,9 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     """What the service is told."""
 
-    #: Connections for each worker; WEB_CONCURRENCY times this must stay below PostgreSQL's max_connections (100).
+    #: How many worker processes uvicorn starts, which reads it by itself.
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    #: Connections for each worker; all of them together must fit into PostgreSQL's max_connections (100).
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
     log_level: Annotated[LogLevel, BeforeValidator(_upper)] = "INFO"
     #: Origins that browsers may call from, comma-separated; none by default.
@@ -98,8 +100,8 @@ class Settings(DatabaseSettings):
     app_bind: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
     #: … unless everybody may read.
     api_public_read: bool = False
-    #: Where the metrics are, inside the container; the public port knows nothing of them.
-    metrics_port: Port = 18000
+    #: Where the metrics are, inside the container; nowhere unless it is set. The public port knows nothing of them.
+    metrics_port: Port | None = None
 
     #: The token of Tushare Pro; without one the bars come from CSV files.
     tushare_token: SecretStr | None = None

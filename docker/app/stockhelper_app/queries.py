@@ -1,0 +1,169 @@
+"""The statements behind the API: one for each request, built once, whose rows are plain tuples.
+
+Pages go on from a key (`WHERE symbol > …`), so that the hundredth costs what the first does.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Date,
+    Float,
+    Select,
+    SQLColumnExpression,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
+
+from stockhelper_app.models import DailyBar, Factor, Stock, SyncRun, WatchlistEntry
+
+_SYMBOL: Final = bindparam("symbol", type_=Text)
+_Q: Final = bindparam("q", type_=Text)
+_AFTER: Final = bindparam("after", type_=Text)
+_LIMIT: Final = bindparam("limit", type_=BigInteger)
+
+_STOCKS: Final = select(Stock.symbol, Stock.name, Stock.exchange, Stock.listing_date)
+ALL_STOCKS: Final = _STOCKS.where(Stock.symbol > _AFTER).order_by(Stock.symbol).limit(_LIMIT)
+#: `q` is the beginning of a symbol, or a part of a name, in whatever case; no letter of it is a wildcard.
+MATCHING_STOCKS: Final = ALL_STOCKS.where(
+    or_(
+        func.starts_with(Stock.symbol, func.upper(_Q)),
+        func.strpos(func.lower(Stock.name), func.lower(_Q)) > 0,
+    )
+)
+ONE_STOCK: Final = _STOCKS.where(Stock.symbol == _SYMBOL)
+
+
+def _bars(*, adjusted: bool) -> Select[Any]:
+    """Return the query of one share's bars: no row for a share that is not known, one of nulls where it has no bars.
+
+    The numbers come as PostgreSQL writes them, exact; nothing reads and writes them again on the way. An adjusted price
+    is price × factor ÷ `base`, computed in numeric and rounded once, to the four decimals that prices have.
+    """
+    prices: list[SQLColumnExpression[Any]] = [DailyBar.open, DailyBar.high, DailyBar.low, DailyBar.close]
+    if adjusted:
+        base = func.coalesce(bindparam("base", type_=Factor), _LATEST_FACTOR)
+        prices = [func.round(price * DailyBar.adjustment_factor / base, 4) for price in prices]
+    numbers = [*map(_plain, prices), cast(DailyBar.volume, Text)]
+    numbers += [_plain(DailyBar.turnover), _plain(DailyBar.adjustment_factor)]
+    of_the_share = and_(
+        DailyBar.symbol == Stock.symbol,
+        DailyBar.trade_date.between(bindparam("first", type_=Date), bindparam("last", type_=Date)),
+    )
+    return (
+        select(cast(DailyBar.trade_date, Text), *numbers)
+        .select_from(Stock)
+        .outerjoin(DailyBar, of_the_share)
+        .where(Stock.symbol == _SYMBOL)
+        .order_by(DailyBar.trade_date)
+    )
+
+
+def _plain(number: SQLColumnExpression[Any]) -> ColumnElement[Any]:
+    """Return a number's text without zeros at its end."""
+    return cast(func.trim_scale(number), Text)
+
+
+_latest = aliased(DailyBar)
+_LATEST_FACTOR: Final = (
+    select(_latest.adjustment_factor)
+    .where(_latest.symbol == _SYMBOL)
+    .order_by(_latest.trade_date.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+BARS: Final = _bars(adjusted=False)
+#: As Tushare Pro defines it (its document 146 on adjusted prices): backward is price × the day's factor, forward that
+#: divided by the latest factor. Here the latest is the share's, whatever days are asked for, so that a day's price does
+#: not depend on them. `base` is 1 for backward, null for forward.
+ADJUSTED_BARS: Final = _bars(adjusted=True)
+
+
+def _watchlist() -> Select[Any]:
+    value = DailyBar.close * DailyBar.adjustment_factor
+    # The window looks one row ahead on the way down the primary key, and stops there.
+    before = func.lead(value).over(order_by=DailyBar.trade_date.desc())
+    last = (
+        select(
+            DailyBar.trade_date,
+            DailyBar.close,
+            func.round((value / before - 1) * 100, 2).label("change"),
+        )
+        .where(DailyBar.symbol == WatchlistEntry.symbol)
+        .order_by(DailyBar.trade_date.desc())
+        .limit(1)
+        .lateral("last")
+    )
+    return (
+        select(
+            WatchlistEntry.symbol,
+            Stock.name,
+            WatchlistEntry.added_at,
+            last.c.trade_date,
+            # Twelve digits at most, which a double holds: it prints as the number that it was.
+            cast(last.c.close, Float(53)).label("close"),
+            cast(last.c.change, Float(53)).label("change_percent"),
+        )
+        .select_from(WatchlistEntry)
+        .join(Stock, Stock.symbol == WatchlistEntry.symbol)
+        .outerjoin(last, true())
+        .where(WatchlistEntry.symbol > _AFTER)
+        .order_by(WatchlistEntry.symbol)
+        .limit(_LIMIT)
+    )
+
+
+WATCHLIST: Final = _watchlist()
+
+_insert = insert(WatchlistEntry)
+#: No row when the share is not known. One that is on the list already stays as it is; the update is there because only
+#: a row that was written is returned, and xmax tells whether it is new.
+WATCH: Final = (
+    _insert.from_select(["symbol"], select(Stock.symbol).where(Stock.symbol == _SYMBOL))
+    .on_conflict_do_update(index_elements=["symbol"], set_={"symbol": _insert.excluded.symbol})
+    .returning(
+        WatchlistEntry.symbol, WatchlistEntry.added_at, literal_column("watchlist.xmax = 0", Boolean).label("created")
+    )
+)
+UNWATCH: Final = delete(WatchlistEntry).where(WatchlistEntry.symbol == _SYMBOL)
+
+RUNS: Final = (
+    select(
+        SyncRun.id,
+        SyncRun.job,
+        SyncRun.source,
+        SyncRun.started_at,
+        SyncRun.finished_at,
+        SyncRun.first_day,
+        SyncRun.last_day,
+        SyncRun.rows,
+        SyncRun.changed,
+        SyncRun.outcome,
+        SyncRun.error,
+    )
+    .where(SyncRun.id < bindparam("before", type_=BigInteger))
+    .order_by(SyncRun.id.desc())
+    .limit(_LIMIT)
+)
+
+OUTCOMES: Final = ("running", "done", "failed", "interrupted")
+#: For the metrics, one row: when a sync last ended well, the last day that was loaded, how many runs had which outcome,
+#: and how many rows all of them brought.
+SYNC_STATE: Final = select(
+    func.extract("epoch", func.max(SyncRun.finished_at).filter(SyncRun.job == "sync", SyncRun.outcome == "done")),
+    func.extract("epoch", func.max(SyncRun.last_day)),
+    func.coalesce(func.sum(SyncRun.rows), 0),
+    *(func.count().filter(SyncRun.outcome == outcome) for outcome in OUTCOMES),
+)

@@ -1,0 +1,129 @@
+"""What Prometheus is told: on a port of its own, of all workers together. And how the real process ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.migrations.conftest import Alembic
+from tests.postgres import Postgres
+from tests.service.test_api import BEARER, TOKEN, V1
+from tests.service.test_process import events, running, wait_until_it_answers
+from tests.service.test_scheduler import RUNS, wait_for
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def scraped(port: int) -> Callable[..., float | None]:
+    """Look once; return a function that finds the value of a sample."""
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+    assert answer.status_code == 200
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+
+    def value(name: str, **labels: str) -> float | None:
+        found = [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
+        return sum(found) if found else None
+
+    return value
+
+
+def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, tmp_path: Path) -> None:
+    metrics = free_port()
+    environment = {
+        **tables.environment,
+        "WEB_CONCURRENCY": "2",
+        "DB_POOL_SIZE": "3",
+        "METRICS_PORT": str(metrics),
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
+        "API_TOKEN": TOKEN,
+    }
+    with running(tables.port, **environment) as (process, address):
+        wait_until_it_answers(process, address)
+        for number in range(40):
+            # A connection of its own each time, so that both workers have some.
+            assert httpx.get(f"{address}{V1}/stocks/{number:06}.SH", trust_env=False).status_code == 404
+        assert httpx.get(f"{address}/metrics", trust_env=False).status_code == 404
+        assert httpx.post(f"{address}{V1}/sync", headers=BEARER, trust_env=False, timeout=20).status_code == 202
+        wait_for(lambda: tables.query(RUNS) == [("done", 59 * 3)])
+
+        route = f"{V1}/stocks/{{symbol}}"
+        value = scraped(metrics)
+        assert value("stockhelper_http_requests_total", method="GET", route=route, status="404") == 40
+        assert value("stockhelper_http_requests_total", route="none", status="404") == 1
+        assert value("stockhelper_http_request_duration_seconds_count", route=route) == 40
+        assert value("stockhelper_http_request_duration_seconds_bucket", route=route, le="+Inf") == 40
+        wait_for(lambda: scraped(metrics)("stockhelper_db_pool_size") == 6)
+        assert value("stockhelper_db_pool_in_use") == 0
+        assert value("stockhelper_database_up") == 1
+        assert value("stockhelper_scheduler_enabled") == 0
+        assert value("stockhelper_sync_rows_total") == 59 * 3
+        assert value("stockhelper_sync_runs", outcome="done") == 1
+        assert 0 <= (value("stockhelper_sync_age_seconds") or 0) < 60
+        assert (value("stockhelper_sync_last_day_timestamp_seconds") or 0) > 1e9
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+    assert "Traceback" not in output
+    assert TOKEN not in output
+
+
+def test_a_second_sync_is_told_that_one_is_at_work(tables: Postgres) -> None:
+    with running(tables.port, **tables.environment, API_TOKEN=TOKEN) as (process, address):
+        wait_until_it_answers(process, address)
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(
+                pool.map(lambda _: httpx.post(f"{address}{V1}/sync", headers=BEARER, trust_env=False), range(4))
+            )
+        assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409]
+        wait_for(lambda: tables.query(RUNS) == [("done", 59 * 3)])
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+def test_a_request_in_flight_is_answered_before_it_stops(tables: Postgres, migrated: Alembic) -> None:
+    owner = replace(migrated.database, name=tables.name)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    metrics = free_port()
+    with running(tables.port, **tables.environment, METRICS_PORT=str(metrics)) as (process, address):
+        wait_until_it_answers(process, address)
+        with ThreadPoolExecutor(1) as pool, owner.connect() as connection:
+            with connection.transaction():
+                connection.execute("LOCK TABLE stocks")
+                asked = pool.submit(httpx.get, f"{address}{V1}/stocks", trust_env=False, timeout=20)
+                wait_for(lambda: owner.query(waiting) == [(1,)])
+                assert scraped(metrics)("stockhelper_db_pool_in_use") == 1
+                process.send_signal(signal.SIGTERM)
+                wait_for(lambda: not listens(address))
+                assert not asked.done()
+            assert asked.result().status_code == 200
+        process.communicate(timeout=20)
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.removeprefix("http://").partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_pools_that_do_not_fit_the_server_are_told(tables: Postgres) -> None:
+    with running(tables.port, **tables.environment, DB_POOL_SIZE="100") as (process, address):
+        wait_until_it_answers(process, address)
+        assert httpx.get(f"{address}{V1}/health", trust_env=False).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+    (line, *_) = [line for line in events(output) if str(line["event"]).startswith("more connections")]
+    assert (line["level"], line["wanted"]) == ("error", 103)
