@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.steps import eventually, explained, healthy
-from tests.sandbox import Sandbox, sandbox
+from tests.sandbox import Sandbox, free_port, sandbox
 
 HEADER = "symbol,trade_date,open,high,low,close,volume,turnover,adjustment_factor\n"
 RUNS = "SELECT job, outcome, rows FROM sync_runs ORDER BY id"
@@ -20,8 +22,9 @@ SAMPLE = "sync|done|177"
 
 @pytest.fixture(scope="module")
 def stocked(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A stack that is up, with its schedule, as a user has it who has set nothing."""
-    with sandbox(tmp_path_factory.mktemp("stocked"), SCHEDULER_ENABLED="") as made:
+    """A stack that is up, with its schedule and metrics, and else as a user has it who has set nothing."""
+    metrics = f"127.0.0.1:{free_port()}"
+    with sandbox(tmp_path_factory.mktemp("stocked"), SCHEDULER_ENABLED="", METRICS_BIND=metrics) as made:
         made.up()
         yield made
 
@@ -39,6 +42,26 @@ def test_a_fresh_stack_soon_has_something_to_serve(stocked: Sandbox) -> None:
     assert eventually(lambda: stocked.psql(RUNS)) in (SAMPLE, "sync|running|0")
     assert eventually(lambda: stocked.psql(RUNS) == SAMPLE)
     assert stocked.psql("SELECT count(*), count(DISTINCT symbol) FROM daily_bars") == "177|3"
+
+
+def setting(project: Sandbox, key: str) -> str:
+    (value,) = re.findall(rf"^{key}=(.+)$", (project.root / ".env").read_text(), re.MULTILINE)
+    return str(value).strip("'")
+
+
+def test_the_api_serves_it_and_the_metrics_tell(stocked: Sandbox) -> None:
+    token = {"Authorization": f"Bearer {setting(stocked, 'API_TOKEN')}"}
+    with httpx.Client(base_url=f"{stocked.url}/api/v1/", trust_env=False) as client:
+        symbol = client.get("stocks").json()["items"][0]["symbol"]
+        assert len(client.get(f"stocks/{symbol}/bars", params={"adjust": "forward"}).json()["bars"]) == 59
+        assert client.put(f"watchlist/{symbol}").status_code == 401
+        assert client.put(f"watchlist/{symbol}", headers=token).status_code == 201
+        assert client.get("watchlist").json()["items"][0]["close"] > 0
+        assert client.get("/metrics").status_code == 404
+    metrics = httpx.get(f"http://{setting(stocked, 'METRICS_BIND')}/metrics", trust_env=False).text
+    assert 'route="/api/v1/watchlist/{symbol}",status="201"} 1.0' in metrics
+    assert 'stockhelper_sync_runs{outcome="done"} 1.0' in metrics
+    assert "stockhelper_scheduler_next_run_timestamp_seconds" in metrics
 
 
 def test_a_file_with_bad_rows_is_loaded_but_for_their_days(stocked: Sandbox, tmp_path: Path) -> None:
