@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -147,6 +148,21 @@ def test_nothing_imports_upwards() -> None:
             if part and target and target != part and target not in LAYERS[part]:
                 broken.append(f"{file.relative_to(ROOT)}:{line}: {part} imports {target}")
     assert sorted(set(broken)) == []
+
+
+def test_the_cli_imports_what_its_own_requirements_bring() -> None:
+    """The tests' environment has more: what only that has would be missing where `make up` installs the command."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[>=<\[]", line)[0].replace("-", "_") for line in project["dependencies"]}
+    brought = {*required, "yaml", "pydantic", "pydantic_core", "requests", "urllib3", "_typeshed"}
+    own = {*sys.stdlib_module_names, "stockhelper_cli"}
+    strange = {
+        f"{file.relative_to(ROOT)}:{line}: {name}"
+        for file in python_files(CLI)
+        for line, name in imports(file)
+        if name.partition(".")[0] not in brought | own
+    }
+    assert strange == set()
 
 
 def test_the_layers_have_no_circle() -> None:
