@@ -404,3 +404,17 @@ def test_a_first_start_that_was_never_finished_is_named_and_begun_anew_only_with
     assert diagnose(small, *skipping).findings["db.initialised"]["fixable"]
     mended = diagnose(small, "--fix", "db.initialised", "--yes", *skipping)
     assert (mended.named, mended.fixed, healthy(small)) == (set(), ("db.initialised",), True)
+
+
+def test_a_sync_that_failed_is_told_with_its_error_until_one_ends_well(shared: Sandbox) -> None:
+    run = "INSERT INTO sync_runs (job, source, finished_at, outcome, error, first_day, last_day) VALUES ('sync', "
+    shared.psql(run + "'tushare', now(), 'failed', 'the token is not valid', '2026-11-19', '2026-11-20')")
+    try:
+        diagnosis = names_only(shared, "app.sync")
+        assert (diagnosis.code, diagnosis.statuses("app.sync")) == (0, ["warning"])
+        for part in ("the last sync (tushare, ", "failed", "the token is not valid", "bars until 2026-11-20"):
+            assert part in diagnosis.told("app.sync")
+        shared.psql(run + "'csv', now() + '1 s', 'done', NULL, '2026-11-23', '2026-11-23')")
+        assert "bars until 2026-11-23" in names_only(shared).told("app.sync")
+    finally:
+        shared.psql("DELETE FROM sync_runs")
