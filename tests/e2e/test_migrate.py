@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import pytest
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.release import Release, own_release
 from tests.e2e.steps import eventually, explained, healthy, runs
-from tests.sandbox import Sandbox
+from tests.sandbox import Sandbox, client, interrupt
 
 ROWS = (
     "INSERT INTO stocks (symbol, name, exchange) SELECT g || '.SH', 'Stock ' || g, 'SH' FROM generate_series(600000,"
@@ -112,6 +113,50 @@ def test_no_backup_is_made_where_none_is_wanted(stage: Release, command: str) ->
     assert result.code == 0, result.out + result.err
     assert (result.json["result"]["backup"], position(stage.project)) == (None, "test")
     assert backups(stage.project) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "again"), [("up", "up --no-backup"), ("migrate", "migrate upgrade --no-backup")], ids=["up", "migrate"]
+)
+def test_where_no_backup_can_be_made_nothing_is_applied_unless_told_so(
+    stage: Release, command: str, again: str
+) -> None:
+    project, head, served = stage.project, stage.head, runs(stage.project, "app")
+    stage.add_migration(ADD_COLUMN)
+    nowhere = {"BACKUP_DIR": "/proc/nowhere"}
+    explained(project.run(command, environment=nowhere), 7, "/proc/nowhere", f"stockhelper {again}")
+    assert (position(project), runs(project, "app"), healthy(project)) == (head, served, True)
+    assert project.run(*again.split(), environment=nowhere).code == 0
+    assert position(project) == "test"
+
+
+def test_a_migration_that_is_interrupted_or_killed_leaves_the_old_or_the_new(stage: Release) -> None:
+    project, head = stage.project, stage.head
+    stage.add_migration('op.execute("create table one as select 1 as id from pg_sleep(3)")')
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3)' AND pid <> pg_backend_pid()"
+    process = project.start("migrate", "--no-backup")
+    eventually(lambda: project.psql(sleeping) == "1")
+    explained(interrupt(process, signal.SIGINT), 130, "interrupted")
+    one_offs = client().containers.list(all=True, filters={"name": f"{project.name}-migrate-run"})
+    assert (position(project), one_offs) == (head, [])
+
+    process = project.start("migrate", "--no-backup")
+    eventually(lambda: project.psql(sleeping) == "1")
+    process.kill()
+    process.communicate()
+    # Its container works on; the next one waits for it, and finds nothing left to do.
+    assert project.run("migrate", "--no-backup").code == 0
+    assert (position(project), project.psql("SELECT count(*) FROM one")) == ("test", "1")
+
+
+def test_an_image_that_is_older_than_the_sources_is_told_from_older_code(stage: Release) -> None:
+    project, old = stage.project, stage.image_id()
+    stage.add_migration(ADD_COLUMN)
+    project.up("--no-backup")
+    client().images.get(old).tag(stage.image)
+    explained(project.run("up", "--no-build"), 6, "ahead of the image: it is at test", "stockhelper build")
+    assert project.run("migrate").code == 0  # builds it
+    assert project.run("migrate", "current").out.strip() == "test (head)"
 
 
 def test_of_three_the_third_fails_and_the_way_back_is_printed_and_works(stage: Release) -> None:
@@ -229,12 +274,12 @@ def test_a_changed_model_is_told_by_check_written_by_new_and_applied(stage: Rele
 
 
 def test_two_heads_are_refused_and_nothing_is_applied(stage: Release) -> None:
-    head = stage.head
+    head, image = stage.head, stage.image_id()
     stage.add_migration(ADD_COLUMN, "left")
     stage.add_migration("pass", "right", after=head)
     for command in ("up", "migrate"):
         explained(stage.project.run(command), 6, "2 heads: left, right")
-    assert position(stage.project) == head
+    assert (position(stage.project), stage.image_id()) == (head, image)
 
 
 def test_a_database_ahead_of_the_code_is_told_apart_from_one_at_an_unknown_revision(stage: Release) -> None:
@@ -267,3 +312,11 @@ def test_without_room_nothing_is_begun(swept: None, tmp_path: Path) -> None:
         used.unlink()
         assert made.project.run("migrate", "--json").json["result"]["backup"]
         assert made.project.psql("SELECT count(*) FROM stocks") == "500"
+
+        # One that needs more than there is takes nothing with it.
+        fill = "create table one as select repeat(md5(g::text), 50) from generate_series(1, 500000) g"
+        made.add_migration(f'op.execute("{fill}")', "fill")
+        result = made.project.run("migrate", "--no-backup")
+        explained(result, 6, "No space left on device", "the database is at test, nothing was downgraded")
+        assert eventually(lambda: healthy(made.project))
+        assert made.project.psql("SELECT to_regclass('one') IS NULL, count(*) FROM stocks") == "t|500"
