@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -545,11 +545,13 @@ class DockerEngine:
         self, container: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None, user: str = ""
     ) -> ExecResult:
         """Run a command in a running container to its end."""
-        with _translated(f"run {command[0]} in the container {container}"):
-            created = self._client.exec_create(container, list(command), environment=dict(environment or {}), user=user)
-            stdout, stderr = self._client.exec_start(created["Id"], demux=True)
-            exit_code = self._client.exec_inspect(created["Id"])["ExitCode"]
-        return ExecResult(-1 if exit_code is None else exit_code, stdout or b"", stderr or b"")
+        session = self.open(container, command, tty=False, stdin=False, environment=environment, user=user)
+        written = {1: bytearray(), 2: bytearray()}
+        with closing(session):
+            for stream, data in session.output():
+                written[stream] += data
+            exit_code = session.exit_code()
+        return ExecResult(exit_code, bytes(written[1]), bytes(written[2]))
 
     def follow(self, container: str, *, tail: int | None = None, since: float | None = None) -> LogStream:
         """Return the log's lines as they come."""
