@@ -250,7 +250,8 @@ def test_a_restore_killed_at_any_command_leaves_the_old_or_the_new_whole(kept: S
 
 def test_a_backup_killed_at_any_command_is_whole_or_none(kept: Sandbox, backup: Path) -> None:
     """As above; what has a name is whole, and the next one holds every row whatever was left behind."""
-    listed = 1
+    there = files(kept)
+    listed = 0
     for commands in range(1, 60):
         with tunnel(COMMAND) as remote:
             process = kept.start("backup", "create", "--verify", environment=remote.environment)
@@ -258,15 +259,16 @@ def test_a_backup_killed_at_any_command_is_whole_or_none(kept: Sandbox, backup: 
             _, err = process.communicate(timeout=120)
         assert process.returncode in (0, -signal.SIGKILL), err
         assert (kept.psql(COUNT), healthy(kept)) == ("2000", True)
-        found = kept.run("backup", "list", "--json").json["result"]["backups"]
-        assert {entry["rows"] for entry in found} == {2002}
+        every = kept.run("backup", "list", "--json").json["result"]["backups"]
+        found = [entry for entry in every if Path(entry["file"]).name not in there]
+        assert {entry["rows"] for entry in found} <= {2002}
         listed = max(listed, len(found))
         if process.returncode == 0:
             break
     else:
         raise AssertionError("it never came to its end")
     assert commands > 10
-    assert listed > 2  # some were killed only while they were verified
+    assert listed > 1  # some were killed only while they were verified
     result = kept.run("backup", "verify", "--all", "--json")
     assert result.code == 0, result.out
     assert databases(kept) == ["stockhelper"]
