@@ -1,6 +1,7 @@
 """The protocol on a real engine, and the one module that imports the Docker SDK; all errors are translated to ours.
 
-What only asks goes to the engine by `http`. The SDK is imported by the first call that needs it.
+What a method and a path say (every question, and start, stop, remove …) goes to the engine by `http`. What has a body,
+or streams, goes through the SDK, which the first such call imports.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ _BUILD_STEP: Final = re.compile(r"Step [0-9]+/[0-9]+ : ")
 #: The engine's word for whether it can put a limit on a container -> which.
 _LIMITS: Final = {"MemoryLimit": "memory", "SwapLimit": "swap", "PidsLimit": "processes"}
 _DEFAULT_STOP_SECONDS: Final = 10
+#: The statuses of what is done; 304 is for a container that was in the wanted state already.
+_DONE: Final = (200, 201, 204, 304)
 _POLL_SECONDS: Final = 0.025
 #: How long after the end of its streams a command may still count as running.
 _ENDED_SECONDS: Final = 5.0
@@ -433,20 +436,27 @@ class DockerEngine:
             raise _loss(what, ValueError("it hung up in the middle of its answer")) from error
 
     def _ask_raw(self, what: str, path: str, **query: str | int) -> bytes:
+        return self._call(what, "GET", path, self._call_seconds, **query)
+
+    def _order(self, what: str, method: str, path: str, seconds: float = 0, **query: str | int) -> None:
+        """Let the engine do something, for which it has `seconds` beside those of any call."""
+        self._call(what, method, path, self._call_seconds + seconds, **query)
+
+    def _call(self, what: str, method: str, path: str, seconds: float, **query: str | int) -> bytes:
         major, minor = self.api_version
         target = f"/v{major}.{minor}{path}" + (f"?{urlencode(query)}" if query else "")
         if self._endpoint.url.startswith("ssh://"):  # there every connection is a process, and the SDK keeps one
             with _translated(what):
-                answer = self._client.get(f"{self._client.base_url}{target}", timeout=self._call_seconds)
+                answer = self._client.request(method, f"{self._client.base_url}{target}", timeout=seconds)
                 status, body = answer.status_code, answer.content
         else:
             try:
-                status, _, _, body = http.get(self._endpoint, target, self._call_seconds)
+                status, _, _, body = http.call(self._endpoint, target, seconds, method)
             except TimeoutError as error:
                 raise _silence(what) from error
             except (OSError, ValueError) as error:
                 raise _loss(what, error) from error
-        if status != 200:
+        if status not in _DONE:
             raise _refusal(what, status, _message(body))
         return body
 
@@ -496,33 +506,28 @@ class DockerEngine:
 
     def start(self, container: str) -> None:
         """Start a container."""
-        with _translated(f"start the container {container}"):
-            self._client.start(container)
+        self._order(f"start the container {container}", "POST", f"/containers/{quote(container)}/start")
 
     def unpause(self, container: str) -> None:
         """Let a paused container go on."""
-        with _translated(f"unpause the container {container}"):
-            self._client.unpause(container)
+        self._order(f"unpause the container {container}", "POST", f"/containers/{quote(container)}/unpause")
 
     def stop(self, container: str, timeout: int | None = None) -> None:
         """Stop a container within `timeout` seconds, or its own stop timeout."""
-        with _translated(f"stop the container {container}"):
-            if timeout is None:
-                # Named, because the SDK bounds a stop whose timeout it does not know at 70 s, and a database
-                # may have two minutes.
-                config = self._client.inspect_container(container)["Config"]
-                timeout = int(config.get("StopTimeout") or _DEFAULT_STOP_SECONDS)
-            self._client.stop(container, timeout=timeout)
+        what, path = f"stop the container {container}", f"/containers/{quote(container)}"
+        if timeout is None:
+            timeout = int(self._ask(what, f"{path}/json")["Config"].get("StopTimeout") or _DEFAULT_STOP_SECONDS)
+        self._order(what, "POST", f"{path}/stop", timeout, t=timeout)
 
     def remove_container(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container."""
-        with _translated(f"remove the container {container}"):
-            self._client.remove_container(container, force=force, v=volumes)
+        path = f"/containers/{quote(container)}"
+        self._order(f"remove the container {container}", "DELETE", path, force=int(force), v=int(volumes))
 
     def rename(self, container: str, name: str) -> None:
         """Give a container another name."""
-        with _translated(f"rename the container {container} to {name}"):
-            self._client.rename(container, name)
+        what = f"rename the container {container} to {name}"
+        self._order(what, "POST", f"/containers/{quote(container)}/rename", name=name)
 
     def logs(
         self, container: str, *, tail: int | None = None, since: float | None = None, timestamps: bool = False
@@ -645,8 +650,7 @@ class DockerEngine:
 
     def remove_network(self, network: str) -> None:
         """Remove a network."""
-        with _translated(f"remove the network {network}"):
-            self._client.remove_network(network)
+        self._order(f"remove the network {network}", "DELETE", f"/networks/{quote(network)}")
 
     def connect(self, network: str, container: str, endpoint: Body) -> None:
         """Put a container into a network."""
@@ -689,8 +693,7 @@ class DockerEngine:
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume."""
-        with _translated(f"remove the volume {name}"):
-            self._client.remove_volume(name)
+        self._order(f"remove the volume {name}", "DELETE", f"/volumes/{quote(name)}")
 
     # --- images
     def image(self, reference: str) -> Image | None:
@@ -796,8 +799,8 @@ class DockerEngine:
     def tag(self, image: str, reference: str) -> None:
         """Give an image another name."""
         repository, tag = _split_reference(reference)
-        with _translated(f"tag the image {image} as {reference}"):
-            self._client.tag(image, repository, tag)
+        what = f"tag the image {image} as {reference}"
+        self._order(what, "POST", f"/images/{quote(image)}/tag", repo=repository, tag=tag)
 
     def save(self, references: Sequence[str]) -> Iterator[bytes]:
         """Return images as one archive."""
@@ -824,5 +827,4 @@ class DockerEngine:
 
     def remove_image(self, reference: str) -> None:
         """Take a name from an image."""
-        with _translated(f"remove the image {reference}"):
-            self._client.remove_image(reference)
+        self._order(f"remove the image {reference}", "DELETE", f"/images/{quote(reference)}")

@@ -119,7 +119,7 @@ def probe(endpoint: Endpoint, timeout: float = PROBE_SECONDS) -> Probe:
     """Ask an engine (unix, tcp or http(s) URL) who it is, in at most `timeout` seconds."""
     try:
         # _ping and not version, for which an engine first starts runc and others to ask for theirs.
-        answer = http.get(endpoint, "/_ping", timeout)
+        answer = http.call(endpoint, "/_ping", timeout)
     except PermissionError as error:
         return Probe(endpoint, State.DENIED, detail=_reason(error))
     except TimeoutError:
