@@ -39,7 +39,6 @@ check: .venv/.dev  ## Lint and type-check
 bench: .venv/.dev  ## Measure the commands beside what one would pick instead, as ratios in one run
 	@$(BIN)/python -m tests.prepare
 	@$(BIN)/python -m tests.bench
-	@$(BIN)/python -m tests.bench.imports
 
 lock: .venv/.dev  ## Lock all Python requirements anew: hash-pinned, without any index's address
 	@$(PIP_INSTALL) uv

@@ -172,6 +172,19 @@ def backup_plain(project: Sandbox) -> Sample:
     return dict.fromkeys(("dump", "count", "read_back", "verify"), taken)
 
 
+# --- bars
+COPY: Final = f"\\copy daily_bars({','.join(stages.BAR_COLUMNS)}) from stdin csv header"
+
+
+def import_ours(on: stages.Bars) -> Sample:
+    command = ("data", "import", str(on.file))
+    return {"a million bars": on.bring_in(*command), "all there already": on.bring_in(*command, empty=False)}
+
+
+def import_plain(on: stages.Bars) -> Sample:
+    return {"a million bars": on.bring_in("psql", "-c", COPY)}
+
+
 CASES: Final = (
     up_case("up-empty", "up, empty volume", stages.clear),
     up_case("up-existing", "up, existing volume", stages.take_down),
@@ -272,5 +285,13 @@ CASES: Final = (
                 dict.fromkeys(("dump", "count", "read_back", "verify"), None),
             )
         ],
+    ),
+    Case(
+        "import",
+        "data import",
+        stages.bars,
+        Way("stockhelper data import", import_ours),
+        [Against(Way("psql's \\copy of the same file", import_plain), {"a million bars": 2.0})],
+        alone=["all there already"],
     ),
 )

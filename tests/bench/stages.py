@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from stockhelper_cli import compose
 from stockhelper_cli.compose.create import container_spec, network_spec, volume_spec
@@ -36,11 +37,22 @@ _ASK: Final = (
 SIZES: Final = (2, 10, 40)
 #: About 70 MB in a dump.
 _ROWS: Final = 1_500_000
+BAR_COLUMNS: Final = (
+    "symbol", "trade_date", "open", "high", "low", "close", "volume", "turnover", "adjustment_factor"
+)  # fmt: skip
+#: A million bars.
+_SHARES: Final = 5_000
+_DAYS: Final = 200
+_FIRST_DAY: Final = dt.date(2024, 1, 1)
 
 
 # --- what is done, and how long it takes
 def seconds(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str], codes: Collection[int] = (0,)
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    codes: Collection[int] = (0,),
+    stdin: BinaryIO | int = subprocess.DEVNULL,
 ) -> float:
     """Run a command, which must exit with one of these codes, and return how long it took."""
     began = time.perf_counter()
@@ -48,7 +60,7 @@ def seconds(
         command,
         cwd=folder,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,
@@ -274,6 +286,39 @@ def as_one_stage(dockerfile: str) -> str:
             case _:
                 lines.append(line)
     return "\n".join([builder, *lines, ""])
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A stack, and a file of bars for its database."""
+
+    project: Sandbox
+    file: Path
+
+    def bring_in(self, *command: str, empty: bool = True) -> float:
+        """Run a command line that reads the bars from its input, and return how long it took.
+
+        The table of bars is emptied before where that is wanted, and what is dirty is written.
+        """
+        self.project.psql(("TRUNCATE daily_bars;" if empty else "") + "CHECKPOINT")
+        with self.file.open("rb") as bars:
+            return seconds([STOCKHELPER, *command], self.project.root, self.project.environment({}), stdin=bars)
+
+
+@contextmanager
+def bars(folder: Path) -> Iterator[Bars]:
+    """Make our stack, bring it up, and write a file of made-up bars, sorted by day as providers do."""
+    with sandbox(folder / "own") as project:
+        project.up()
+        file = folder / "bars.csv"
+        with file.open("w") as stream:
+            stream.write(",".join(BAR_COLUMNS) + "\n")
+            for day in (_FIRST_DAY + dt.timedelta(days=number) for number in range(_DAYS)):
+                for number in range(_SHARES):
+                    low, high = 9 + number % 7, 17 + number % 5
+                    prices = f"{low}.12,{high}.50,{low}.05,{high}.10"
+                    stream.write(f"{600000 + number}.SH,{day},{prices},{number}00,{number}000.50,1.234\n")
+        yield Bars(project, file)
 
 
 # --- what is done on them
