@@ -82,6 +82,8 @@ ERROR_CODES: Mapping[str, ExitCode] = MappingProxyType(
         "backup.missing": ExitCode.BACKUP,
         "backup.damaged": ExitCode.BACKUP,
         "backup.mismatch": ExitCode.BACKUP,
+        "backup.encrypted": ExitCode.BACKUP,
+        "backup.identity": ExitCode.BACKUP,
         "backup.other_database": ExitCode.BACKUP,
         "backup.newer_major": ExitCode.BACKUP,
         "restore.failed": ExitCode.BACKUP,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stockhelper_cli.commands.context import Invocation, verb
+from stockhelper_cli.commands.context import Identities, Invocation, verb
 from stockhelper_cli.lock import exclusive
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def verify(
     invocation: Invocation,
     files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every backup that was not verified yet.")] = False,
+    identity: Identities = None,
 ) -> None:
     """Restore backups into a scratch database and compare what comes out (no file named: the newest)."""
     from stockhelper_cli import backup
@@ -68,6 +69,8 @@ def verify(
         chosen = [entry for entry in backup.list_backups(project) if not entry.verified]
     else:
         chosen = [backup.latest(project)]
+    keys = invocation.identities(identity or ())
+    chosen = [backup.opened(entry, keys) for entry in chosen]
     with (
         invocation.engine() as engine,
         exclusive(engine.info().id, project.name),
@@ -99,6 +102,8 @@ def _render_made(made: Made, show: Callable[..., None]) -> None:
 
     backup = made.backup
     show(paint((str(backup.path), "bold"), f"  {size(backup.size)}, {backup.rows} rows"))
+    if backup.manifest and (keys := backup.manifest.recipients):
+        show(paint(f"Encrypted to {len(keys)} recipient{'s' if len(keys) > 1 else ''}."))
     if not backup.verified:
         show(paint("Read back whole. ", ("stockhelper backup verify", "cyan"), " restores it once and compares."))
 
@@ -119,10 +124,19 @@ def _render_list(found: Sequence[Backup], show: Callable[..., None]) -> None:
                 str(backup.rows),
                 ", ".join(backup.manifest.contents.revisions) or "base",
                 backup.manifest.cause,
-                "verified" if backup.verified else "read back",
+                _state(backup),
             )
         )
     show(table(("file", "size", "rows", "revision", "made for", "state"), rows))
+
+
+def _state(backup: Backup) -> str:
+    assert backup.manifest is not None
+    known = {
+        "verified" if backup.verified else "read back": True,
+        "encrypted": backup.encrypted,
+    }
+    return ", ".join(state for state, true in known.items() if true)
 
 
 def _render_verified(verified: Sequence[Backup], show: Callable[..., None]) -> None:
