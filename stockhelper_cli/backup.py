@@ -26,6 +26,7 @@ from stockhelper_cli.database.psql import Credentials, database_service
 from stockhelper_cli.database.server import Contents, Server, ServerError, Snapshot, collect, feed, identifier
 from stockhelper_cli.errors import ConfigError, EngineError, StockhelperError
 from stockhelper_cli.events import Emit, Warned, step
+from stockhelper_cli.machine.command import run
 from stockhelper_cli.status import running_container
 
 if TYPE_CHECKING:
@@ -203,6 +204,37 @@ def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup
     with restored(server, backup, database, emit, verb="verify"):
         pass
     return backups.mark_verified(backup, datetime.now(UTC).replace(microsecond=0))
+
+
+def copy(project: Project, emit: Emit) -> list[Backup]:
+    """Copy every verified backup that was not copied yet, the oldest first, and return them.
+
+    BACKUP_COPY_COMMAND is run by the shell at the project's root, once for the dump and once for its manifest. Without
+    it nothing is copied. The caller holds the project's lock. Raises `StockhelperError` (backup.copy).
+    """
+    command = project.environment.get("BACKUP_COPY_COMMAND")
+    waiting = [backup for backup in reversed(list_backups(project)) if backup.verified and not backup.copied]
+    copied = []
+    for backup in waiting if command else ():
+        assert command
+        with step("copy", backup.path.name, emit):
+            for path in (backup.path, backups.manifest_path(backup.path)):
+                _copy(project.root, command, path)
+        copied.append(backups.mark_copied(backup, datetime.now(UTC).replace(microsecond=0)))
+    return copied
+
+
+def _copy(root: Path, command: str, path: Path) -> None:
+    line = command.replace("{}", shlex.quote(str(path.resolve())))
+    finished = run(["sh", "-c", 'cd "$0" && eval "$1"', str(root), line], lambda _: None)
+    if finished.exit_code:
+        raise StockhelperError(
+            "backup.copy",
+            f"{path} was not copied away; it is whole, and stays where it is",
+            cause=f"BACKUP_COPY_COMMAND ended with exit code {finished.exit_code}",
+            details=finished.tail,
+            next=["stockhelper backup copy"],
+        )
 
 
 def prune(project: Project, *, daily: int, weekly: int, dry_run: bool) -> list[Backup]:

@@ -86,6 +86,8 @@ ERROR_CODES: Mapping[str, ExitCode] = MappingProxyType(
         "backup.identity": ExitCode.BACKUP,
         "backup.other_database": ExitCode.BACKUP,
         "backup.newer_major": ExitCode.BACKUP,
+        "backup.copy": ExitCode.BACKUP,
+        "backup.schedule": ExitCode.ENVIRONMENT,
         "restore.failed": ExitCode.BACKUP,
         "locked": ExitCode.LOCKED,
         "confirmation": ExitCode.CONFIRMATION,

@@ -81,6 +81,12 @@ def _recipients(keys: str) -> str:
     return keys
 
 
+def _copy_command(command: str) -> str:
+    if "{}" not in command:
+        raise ValueError("has no {} where the file's name belongs, as in: scp {} me@home:backups/")
+    return command
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
@@ -110,6 +116,8 @@ class Settings(BaseSettings):
     SYNC_AT: Annotated[dt.time, PlainValidator(_clock)] = dt.time(16, 30)
     SYNC_FROM: Annotated[dt.date, PlainValidator(_day)] | None = None
     BACKUP_RECIPIENTS: Annotated[str, AfterValidator(_recipients)] = ""
+    BACKUP_COPY_COMMAND: Annotated[str, AfterValidator(_copy_command)] | None = None
+    BACKUP_MAX_AGE: Annotated[int, Field(ge=1, le=3650)] = 8
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
 

@@ -40,6 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "lock": GROUND,
     "engine.protocol": GROUND,
     "secrets": set(),
+    "schedule": GROUND,
     "age": GROUND,
     "engine.pull": {*GROUND, "engine.protocol"},
     "engine": {*GROUND, "engine.protocol"},
@@ -53,7 +54,7 @@ LAYERS: dict[str, set[str]] = {
     "terminal": {*GROUND, "engine.protocol"},
     "logs": {*GROUND, "engine.protocol", "compose", "converge"},
     "status": {*GROUND, "engine.protocol", "compose", "database", "converge"},
-    "backup": {*GROUND, "age", "engine.protocol", "compose", "database", "converge", "status"},
+    "backup": {*GROUND, "age", "machine", "engine.protocol", "compose", "database", "converge", "status"},
     "migration": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup"},
     "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup", "migration"},
     "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine"}
@@ -62,7 +63,18 @@ LAYERS: dict[str, set[str]] = {
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "compose", "database", "converge"}
     | {"machine", "secrets", "stack", "status", "migration", "backup", "credentials"},
-    "commands": {*GROUND, "age", "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
+    "commands": {
+        *GROUND,
+        "age",
+        "schedule",
+        "console",
+        "lock",
+        "settings",
+        "engine",
+        "engine.protocol",
+        "compose",
+        "database",
+    }
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
     | {"backup", "restore", "credentials", "data", "doctor"},
     "streams": set(),

@@ -44,7 +44,8 @@ class Manifest:
     `created` and `verified` are times in UTC, `verified` the last one at which it was restored and compared. `size`
     is the file's and `database_size` the database's, in bytes; `sha256` is the file's. `contents` is what its
     snapshot held. `roles` are those that may own or be granted something in it. `cause` is what it was made for.
-    `recipients` are the public keys that it is encrypted to, none for a plain dump.
+    `recipients` are the public keys that it is encrypted to, none for a plain dump. `copied` is when it
+    was copied to where BACKUP_COPY_COMMAND brings it.
     """
 
     project: str
@@ -59,6 +60,7 @@ class Manifest:
     cause: str
     verified: datetime | None = None
     recipients: tuple[str, ...] = ()
+    copied: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the manifest as it stands in its file."""
@@ -77,6 +79,7 @@ class Manifest:
             "roles": list(self.roles),
             "recipients": list(self.recipients),
             "verified": self.verified and self.verified.isoformat(),
+            "copied": self.copied and self.copied.isoformat(),
         }
 
     @classmethod
@@ -98,6 +101,7 @@ class Manifest:
             cause=str(raw["cause"]),
             verified=datetime.fromisoformat(raw["verified"]) if raw["verified"] else None,
             recipients=tuple(map(str, raw.get("recipients", ()))),
+            copied=datetime.fromisoformat(raw["copied"]) if raw.get("copied") else None,
         )
 
 
@@ -118,6 +122,11 @@ class Backup:
     def verified(self) -> bool:
         """Whether it was restored once, and what came out was what had gone in."""
         return self.manifest is not None and self.manifest.verified is not None
+
+    @property
+    def copied(self) -> bool:
+        """Whether it was copied away."""
+        return self.manifest is not None and self.manifest.copied is not None
 
     @property
     def rows(self) -> int | None:
@@ -306,7 +315,16 @@ def sweep(folder: Path, project: str) -> None:
 def mark_verified(backup: Backup, now: datetime) -> Backup:
     """Note in its manifest that a backup was restored and compared, and return it so."""
     assert backup.manifest is not None
-    manifest = replace(backup.manifest, verified=now)
+    return _note(backup, replace(backup.manifest, verified=now))
+
+
+def mark_copied(backup: Backup, now: datetime) -> Backup:
+    """Note in its manifest that a backup was copied away, and return it so."""
+    assert backup.manifest is not None
+    return _note(backup, replace(backup.manifest, copied=now))
+
+
+def _note(backup: Backup, manifest: Manifest) -> Backup:
     try:
         write_manifest(backup.path, manifest)
     except OSError as error:
