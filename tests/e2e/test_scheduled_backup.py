@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from datetime import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stockhelper_cli.schedule import CronFolder, Job, variables_of
+from tests.e2e.diagnosis import diagnose
 from tests.e2e.steps import eventually, explained
 from tests.e2e.test_backup import files, session
-from tests.sandbox import Sandbox, sandbox
+from tests.sandbox import Sandbox, client, sandbox
 
 
 @pytest.fixture(scope="module")
 def stack(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack with a table, and a folder `away` that its backups are copied to."""
     with sandbox(tmp_path_factory.mktemp("scheduled"), BACKUP_COPY_COMMAND="cp {} away/") as made:
+        (made.root / "away").mkdir()
         made.up()
         made.psql("CREATE TABLE sentinels AS SELECT generate_series(1, 100) id")
         yield made
@@ -47,7 +50,6 @@ def listed(project: Sandbox) -> list[dict[str, Any]]:
 
 def test_the_entry_makes_a_verified_backup_and_waits_for_another_run(stack: Sandbox, tmp_path: Path) -> None:
     away, log = stack.root / "away", stack.root / "backup.log"
-    away.mkdir()
     with session(stack, "BEGIN; LOCK TABLE sentinels"):
         other = stack.start("backup", "create")
         eventually(lambda: stack.psql("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
@@ -91,3 +93,31 @@ def test_a_wrong_copy_command_and_a_wrong_call_are_refused(stack: Sandbox) -> No
     explained(stack.run("backup", "copy", environment={"BACKUP_COPY_COMMAND": ""}), 3, "is not set")
     explained(stack.run("backup", "create", "--prune"), 2, "--prune needs --verify")
     assert files(stack) == there
+
+
+def test_doctor_warns_of_an_old_backup_where_there_are_rows_and_of_no_young_one(stack: Sandbox, tmp_path: Path) -> None:
+    """The first start, and then a verified backup, are dated back."""
+    nowhere = {"BACKUP_DIR": str(tmp_path / "none")}
+
+    def status(environment: Mapping[str, str]) -> tuple[int, list[str]]:
+        diagnosis = diagnose(stack, "--only", "db.backup", environment=environment)
+        return diagnosis.code, diagnosis.statuses("db.backup")
+
+    assert status(nowhere) == (0, ["ok"])  # its data is as young as the stack
+    container = client().containers.get(f"{stack.name}-db-1")
+    assert container.exec_run(["sh", "-c", 'touch -d "2026-01-01 00:00:00" "$PGDATA/PG_VERSION"']).exit_code == 0
+    old = diagnose(stack, "--only", "db.backup", environment=nowhere)
+    assert (old.code, old.statuses("db.backup")) == (0, ["warning"])
+    assert "no backup was verified in" in old.told("db.backup")
+    assert "stockhelper backup schedule" in old.told("db.backup")
+    assert stack.run("backup", "create", "--verify", environment=nowhere).code == 0
+    assert status(nowhere) == (0, ["ok"])
+    for manifest in (tmp_path / "none").glob("*.json"):
+        written = json.loads(manifest.read_text())
+        long_ago = (datetime.now(UTC) - timedelta(days=9)).isoformat()
+        manifest.write_text(json.dumps({**written, "created": long_ago}))
+    assert "9 days ago" in diagnose(stack, "--only", "db.backup", environment=nowhere).told("db.backup")
+    assert status({**nowhere, "BACKUP_MAX_AGE": "10"}) == (0, ["ok"])
+    for manifest in (tmp_path / "none").glob("*.json"):
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "verified": None}))
+    assert status({**nowhere, "BACKUP_MAX_AGE": "10"}) == (0, ["warning"])
