@@ -2,29 +2,35 @@
 
 A backup is a `pg_dump` of one snapshot, made by the server's own version of it and streamed out of the container. It
 counts as made only when all of it was read back from the disk, and as verified when what comes out of it is what
-went in, row by row.
+went in, row by row. One that is encrypted is no exception: it is encrypted to a key of this run, too, which is nowhere
+but in this process; whether the recipients still have theirs is for `verify` with an identity to tell.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from stockhelper_cli import age
 from stockhelper_cli.database import backups
 from stockhelper_cli.database.backups import Backup, Manifest, Writer
 from stockhelper_cli.database.psql import Credentials, database_service
 from stockhelper_cli.database.server import Contents, Server, ServerError, Snapshot, collect, feed, identifier
-from stockhelper_cli.errors import EngineError, StockhelperError
+from stockhelper_cli.errors import ConfigError, EngineError, StockhelperError
 from stockhelper_cli.events import Emit, Warned, step
+from stockhelper_cli.machine.command import run
 from stockhelper_cli.status import running_container
 
 if TYPE_CHECKING:
+    from stockhelper_cli.age import Identity
     from stockhelper_cli.compose import Project, Service
     from stockhelper_cli.engine.protocol import Engine
 
@@ -96,11 +102,12 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
     verifying raises; then nothing is left of it but, if it was whole, the unverified backup.
     """
     folder = backups.folder_of(project.root, project.environment)
+    recipients = recipients_of(project)
     server, database = server_of(project, engine)
     watch = Stopwatch()
     backups.sweep(folder, project.name)
     now = datetime.now(UTC)
-    writer = Writer(folder, project.name, now)
+    writer = Writer(folder, project.name, now, recipients)
     try:
         with failing_as("backup.failed", "the backup was not made"):
             clear(server, database)
@@ -113,6 +120,7 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
                         under_way.advance(len(data))
 
                     collect(server.dump(database, snapshot.id), take)
+                    written = writer.finish()
                 with watch.time("count"), step("count", f"rows of {database}", emit):
                     contents = snapshot.contents()
             manifest = Manifest(
@@ -126,10 +134,10 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
                 contents=contents,
                 roles=tuple(server.roles()),
                 cause=cause,
+                recipients=recipients,
             )
-        written = writer.finish()
         with watch.time("read_back"):
-            read_whole(server, Backup(written.path, written.size, manifest), database, emit)
+            read_whole(server, replace(written, manifest=manifest), database, emit)
         backup = writer.publish(manifest)
     finally:
         writer.discard()
@@ -140,6 +148,36 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
         with watch.time("verify"):
             backup = _verify(server, database, backup, emit)
     return Made(backup, watch.seconds)
+
+
+def recipients_of(project: Project) -> tuple[str, ...]:
+    """Return the public keys that backups are encrypted to, none for plain ones.
+
+    Raises `ConfigError` (config.value).
+    """
+    keys = age.split(project.environment.get("BACKUP_RECIPIENTS", ""))
+    try:
+        for key in keys:
+            age.recipient(key)
+    except ValueError as error:  # for a command that does not check all of the settings
+        raise ConfigError(
+            "config.value", f".env: BACKUP_RECIPIENTS {error}", next=["mend BACKUP_RECIPIENTS"]
+        ) from error
+    if file := project.environment.get("BACKUP_RECIPIENTS_FILE"):
+        keys += age.read_recipients(project.root / file)
+    return tuple(dict.fromkeys(keys))
+
+
+def opened(backup: Backup, keys: Sequence[Identity]) -> Backup:
+    """Return a backup with the identities to open it. Raises `StockhelperError` (backup.encrypted) if it needs some."""
+    if backup.encrypted and not keys:
+        raise StockhelperError(
+            "backup.encrypted",
+            f"{backup.path.name} is encrypted, and no identity was given",
+            cause=_told_recipients(backup),
+            next=["the same with --identity FILE (-: from stdin)"],
+        )
+    return replace(backup, keys=tuple(keys))
 
 
 def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backup:
@@ -168,6 +206,37 @@ def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup
     return backups.mark_verified(backup, datetime.now(UTC).replace(microsecond=0))
 
 
+def copy(project: Project, emit: Emit) -> list[Backup]:
+    """Copy every verified backup that was not copied yet, the oldest first, and return them.
+
+    BACKUP_COPY_COMMAND is run by the shell at the project's root, once for the dump and once for its manifest. Without
+    it nothing is copied. The caller holds the project's lock. Raises `StockhelperError` (backup.copy).
+    """
+    command = project.environment.get("BACKUP_COPY_COMMAND")
+    waiting = [backup for backup in reversed(list_backups(project)) if backup.verified and not backup.copied]
+    copied = []
+    for backup in waiting if command else ():
+        assert command
+        with step("copy", backup.path.name, emit):
+            for path in (backup.path, backups.manifest_path(backup.path)):
+                _copy(project.root, command, path)
+        copied.append(backups.mark_copied(backup, datetime.now(UTC).replace(microsecond=0)))
+    return copied
+
+
+def _copy(root: Path, command: str, path: Path) -> None:
+    line = command.replace("{}", shlex.quote(str(path.resolve())))
+    finished = run(["sh", "-c", 'cd "$0" && eval "$1"', str(root), line], lambda _: None)
+    if finished.exit_code:
+        raise StockhelperError(
+            "backup.copy",
+            f"{path} was not copied away; it is whole, and stays where it is",
+            cause=f"BACKUP_COPY_COMMAND ended with exit code {finished.exit_code}",
+            details=finished.tail,
+            next=["stockhelper backup copy"],
+        )
+
+
 def prune(project: Project, *, daily: int, weekly: int, dry_run: bool) -> list[Backup]:
     """Remove the backups that retention lets go, and return them; the rules are those of `backups.to_prune`."""
     found = backups.find_all(backups.folder_of(project.root, project.environment), project.name)
@@ -193,6 +262,12 @@ def latest(project: Project) -> Backup:
     return found[0]
 
 
+def restore_command(file: Path) -> str:
+    """Return what a user types to bring a backup back."""
+    command = f"stockhelper restore {shlex.quote(str(file))}"
+    return f"{command} --identity FILE" if file.suffix == backups.ENCRYPTED else command
+
+
 def needed(project: Project, engine: Engine) -> bool:
     """Whether the database holds a row that somebody could miss. Raises `StockhelperError` (backup.failed)."""
     server, database = server_of(project, engine)
@@ -216,11 +291,11 @@ def read_whole(server: Server, backup: Backup, database: str, emit: Emit) -> Non
         raise _damaged(name, f"it has {backup.size} bytes, and had {backup.manifest.size} when it was made")
     with step("read", name, emit) as under_way:
         try:
-            contents = feed(server.open(["pg_restore", "--list"], stdin=True), backup.pieces())
+            contents = feed(server.open(["pg_restore", "--list"], stdin=True), _dump(backup, lambda _: None))
             _refuse_foreign(name, contents.decode(errors="replace"), server, database)
             # `--list` looks at the beginning only; writing it out as SQL needs all of it.
             command = ["pg_restore", "--file=/dev/null"]
-            feed(server.open(command, stdin=True), _checked(backup, under_way.advance))
+            feed(server.open(command, stdin=True), _dump(backup, under_way.advance))
         except ServerError as error:
             if "unsupported version" in str(error):
                 raise StockhelperError(
@@ -279,7 +354,7 @@ def _restore(server: Server, backup: Backup, scratch: str, emit: Emit, advance: 
         server.execute(f"CREATE ROLE {identifier(role)} NOLOGIN")
         emit(Warned(f"the role {role} was made, without the right to log in: the backup grants it something"))
     command = ["pg_restore", "--exit-on-error", "--no-owner", "--no-password", f"--dbname={scratch}"]
-    feed(server.open(command, stdin=True), _checked(backup, advance))
+    feed(server.open(command, stdin=True), _dump(backup, advance))
     return server.contents(scratch)
 
 
@@ -313,8 +388,33 @@ def failing_as(code: str, message: str) -> Iterator[None]:
         raise StockhelperError(code, message, cause=str(error), next=["stockhelper logs db"]) from error
 
 
+def _dump(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
+    """Yield a dump as pg_restore takes it; `advance` is told how much of its file (bytes) was read.
+
+    Raises `StockhelperError`: backup.damaged, at the latest after the last byte, and backup.identity.
+    """
+    if not backup.encrypted:
+        yield from _checked(backup, advance)
+        return
+    try:
+        yield from age.decrypted(_checked(backup, advance), backup.keys)
+    except age.NoKeyFits as error:
+        raise StockhelperError(
+            "backup.identity",
+            f"{backup.path.name} cannot be opened with this identity; the database was not touched",
+            cause=_told_recipients(backup),
+            next=["age-keygen -y FILE shows whose key it is"],
+        ) from error
+    except age.Broken as error:
+        raise _damaged(backup.path.name, f"it cannot be decrypted: {error}") from error
+
+
+def _told_recipients(backup: Backup) -> str:
+    return f"it is encrypted to {', '.join(backup.manifest.recipients)}" if backup.manifest else "it has no manifest"
+
+
 def _checked(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
-    """Yield a dump; after its last byte, raise `StockhelperError` (backup.damaged) if it is not what was written."""
+    """Yield a file; after its last byte, raise `StockhelperError` (backup.damaged) if it is not what was written."""
     digest = hashlib.sha256()
     for piece in backup.pieces():
         yield piece

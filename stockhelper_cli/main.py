@@ -45,7 +45,7 @@ VERBS: Final = {
     "shell": ("exec", "Open a shell in a service's container."),
     "psql": ("exec", "Open psql on the stack's database, as its owner."),
     "migrate": ("migrate", "Migrate the database to the newest revision."),
-    "backup": ("backup", "Make, list, verify and prune backups of the database."),
+    "backup": ("backup", "Make, list, verify, copy, schedule and prune backups."),
     "restore": ("restore", "Put a backup in the database's place."),
     "db": ("db", "Look after the database."),
     "data": ("data", "Bring bars into the database, from files or the provider."),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -204,7 +203,7 @@ class Preparation:
         error.message = f"{error.message}; {facts[0]}, nothing was downgraded"
         error.details = (*error.details, *facts[1:])
         if self.backup is not None:
-            error.next = (*error.next, f"stockhelper restore {shlex.quote(str(self.backup))}")
+            error.next = (*error.next, backing.restore_command(self.backup))
 
     def _invalid_indexes(self) -> Iterator[str]:
         server, database = backing.server_of(self.project, self.engine)

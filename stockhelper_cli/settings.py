@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stockhelper_cli import age
 from stockhelper_cli.compose.dotenv import place_of
 from stockhelper_cli.errors import ConfigError
 
@@ -74,6 +75,18 @@ def _day(value: str) -> dt.date:
     raise ValueError("is not a day, such as 2024-01-31")
 
 
+def _recipients(keys: str) -> str:
+    for key in age.split(keys):
+        age.recipient(key)
+    return keys
+
+
+def _copy_command(command: str) -> str:
+    if "{}" not in command:
+        raise ValueError("has no {} where the file's name belongs, as in: scp {} me@home:backups/")
+    return command
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 
 
@@ -102,6 +115,9 @@ class Settings(BaseSettings):
     SCHEDULER_ENABLED: bool = True
     SYNC_AT: Annotated[dt.time, PlainValidator(_clock)] = dt.time(16, 30)
     SYNC_FROM: Annotated[dt.date, PlainValidator(_day)] | None = None
+    BACKUP_RECIPIENTS: Annotated[str, AfterValidator(_recipients)] = ""
+    BACKUP_COPY_COMMAND: Annotated[str, AfterValidator(_copy_command)] | None = None
+    BACKUP_MAX_AGE: Annotated[int, Field(ge=1, le=3650)] = 8
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
 
@@ -201,6 +217,8 @@ def _complaint(key: str, kind: str, message: str) -> str:
 
 def _shown(key: str, given: Mapping[str, str]) -> str:
     """Show the bad value, unless it is a secret."""
+    if key == "BACKUP_RECIPIENTS":  # its complaint shows the one that is wrong, unless that is a private key
+        return ""
     secret = key.endswith(("PASSWORD", "TOKEN"))
     if key not in given or secret:
         return "`stockhelper init` writes a .env with a random one" if secret else ""

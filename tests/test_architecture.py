@@ -40,19 +40,21 @@ LAYERS: dict[str, set[str]] = {
     "lock": GROUND,
     "engine.protocol": GROUND,
     "secrets": set(),
+    "schedule": GROUND,
+    "age": GROUND,
     "engine.pull": {*GROUND, "engine.protocol"},
     "engine": {*GROUND, "engine.protocol"},
     "compose": {*GROUND, "engine.protocol"},
-    "settings": {*GROUND, "compose"},
+    "settings": {*GROUND, "compose", "age"},
     "engine.exchange": {*GROUND, "engine.protocol"},
-    "database": {*GROUND, "engine.protocol", "engine.exchange", "compose"},
+    "database": {*GROUND, "age", "engine.protocol", "engine.exchange", "compose"},
     "converge": {*GROUND, "engine.protocol", "engine.pull", "compose", "database"},
     "machine": {*GROUND, "engine", "engine.protocol", "engine.pull", "compose"},
     "archive": {*GROUND, "engine.protocol"},
     "terminal": {*GROUND, "engine.protocol"},
     "logs": {*GROUND, "engine.protocol", "compose", "converge"},
     "status": {*GROUND, "engine.protocol", "compose", "database", "converge"},
-    "backup": {*GROUND, "engine.protocol", "compose", "database", "converge", "status"},
+    "backup": {*GROUND, "age", "machine", "engine.protocol", "compose", "database", "converge", "status"},
     "migration": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup"},
     "stack": {*GROUND, "engine.protocol", "compose", "database", "converge", "status", "backup", "migration"},
     "credentials": {*GROUND, "engine.protocol", "compose", "database", "converge", "machine"}
@@ -61,7 +63,18 @@ LAYERS: dict[str, set[str]] = {
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "compose", "database", "converge"}
     | {"machine", "secrets", "stack", "status", "migration", "backup", "credentials"},
-    "commands": {*GROUND, "console", "lock", "settings", "engine", "engine.protocol", "compose", "database"}
+    "commands": {
+        *GROUND,
+        "age",
+        "schedule",
+        "console",
+        "lock",
+        "settings",
+        "engine",
+        "engine.protocol",
+        "compose",
+        "database",
+    }
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
     | {"backup", "restore", "credentials", "data", "doctor"},
     "streams": set(),
@@ -79,7 +92,7 @@ RESERVED = {
 #: What no call for help may import: each costs more than all of the help.
 HEAVY = (
     "docker", "requests", "rich", "httpx", "pydantic", "pydantic_settings", "sqlalchemy", "alembic", "yaml",
-    "jsonschema", "psutil",
+    "jsonschema", "psutil", "pyrage",
 )  # fmt: skip
 
 #: Hosts of public registries and archives, in pieces, so that this file does not hold what it looks for. A machine

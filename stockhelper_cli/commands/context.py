@@ -17,6 +17,7 @@ from stockhelper_cli.console import Console
 from stockhelper_cli.errors import ConfigError, StockhelperError
 
 if TYPE_CHECKING:
+    from stockhelper_cli.age import Identity
     from stockhelper_cli.compose import Project
     from stockhelper_cli.compose.dotenv import Dotenv
     from stockhelper_cli.engine.protocol import Engine
@@ -140,6 +141,25 @@ class Invocation:
                 emit(Warned(warning))
             yield emit
 
+    def identities(self, files: Sequence[Path]) -> list[Identity]:
+        """Return the private keys in files; `-` is stdin, so that a key need not be on this machine's disk.
+
+        Raises `StockhelperError` (backup.identity).
+        """
+        import sys
+
+        from stockhelper_cli import age
+
+        found: list[Identity] = []
+        for file in files:
+            try:
+                content = sys.stdin.buffer.read() if file == Path("-") else (self.directory / file).read_bytes()
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise StockhelperError("backup.identity", f"{file} cannot be read", cause=why) from error
+            found += age.identities(content, "stdin" if file == Path("-") else str(file))
+        return found
+
     def confirm(self, question: str, expected: str) -> None:
         """Ask for a word on a terminal before something is lost; `--yes` answers it.
 
@@ -195,6 +215,12 @@ def service_names(context: typer.Context, incomplete: str) -> list[str]:
 Service = Annotated[str, typer.Argument(metavar="SERVICE", autocompletion=service_names)]
 Services = Annotated[
     list[str] | None, typer.Argument(metavar="[SERVICE]...", show_default=False, autocompletion=service_names)
+]
+Identities = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--identity", "-i", metavar="FILE", show_default=False, help="Private keys of an encrypted one (-: stdin)."
+    ),
 ]
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long waiting for health may take.")]
 

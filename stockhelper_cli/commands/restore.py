@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stockhelper_cli.commands.context import Invocation, Timeout, checked_timeout, verb
+from stockhelper_cli.commands.context import Identities, Invocation, Timeout, checked_timeout, verb
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.lock import exclusive
 
@@ -27,6 +27,7 @@ def restore(
     latest: Annotated[bool, typer.Option("--latest", help="The newest backup.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Put back what the last restore has replaced.")] = False,
     no_backup: Annotated[bool, typer.Option("--no-backup", help="Make no backup of the present data first.")] = False,
+    identity: Identities = None,
     timeout: Timeout = 120.0,
 ) -> None:
     """Put a backup in the database's place; what is there now is kept beside it until the next backup."""
@@ -41,6 +42,8 @@ def restore(
 
     project = invocation.project()
     source = None if undo else backup.latest(project) if file is None else read(invocation.directory / file)
+    if source is not None:
+        source = backup.opened(source, invocation.identities(identity or ()))
     what = source.path.name if source else "the former one"
     invocation.confirm(f"The database of {project.name} will be replaced by {what}.", project.name)
     with (

@@ -2,6 +2,7 @@
 
     backups/stockhelper-20261124T050852Z.dump      readable by any pg_restore
     backups/stockhelper-20261124T050852Z.json      its manifest
+    backups/stockhelper-20261124T050852Z.dump.age  the dump in place of the first, where it is encrypted
 
 A dump that has its name is whole: it is written under another one (`….dump.partial`), which it loses at the very end.
 """
@@ -14,15 +15,21 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from stockhelper_cli import age
 from stockhelper_cli.database.server import Contents, Table
 from stockhelper_cli.errors import StockhelperError
 
+if TYPE_CHECKING:
+    from stockhelper_cli.age import Identity
+
 SUFFIX: Final = ".dump"
+ENCRYPTED: Final = ".age"
+_SUFFIXES: Final = (SUFFIX, SUFFIX + ENCRYPTED)
 _PARTIAL: Final = ".partial"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _ANY_STAMP: Final = "????????T??????Z"
@@ -35,8 +42,10 @@ class Manifest:
     """What a dump was made of.
 
     `created` and `verified` are times in UTC, `verified` the last one at which it was restored and compared. `size`
-    is the dump's and `database_size` the database's, in bytes; `sha256` is the dump's. `contents` is what its
+    is the file's and `database_size` the database's, in bytes; `sha256` is the file's. `contents` is what its
     snapshot held. `roles` are those that may own or be granted something in it. `cause` is what it was made for.
+    `recipients` are the public keys that it is encrypted to, none for a plain dump. `copied` is when it
+    was copied to where BACKUP_COPY_COMMAND brings it.
     """
 
     project: str
@@ -50,6 +59,8 @@ class Manifest:
     roles: tuple[str, ...]
     cause: str
     verified: datetime | None = None
+    recipients: tuple[str, ...] = ()
+    copied: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the manifest as it stands in its file."""
@@ -66,7 +77,9 @@ class Manifest:
             "sha256": self.sha256,
             "tables": {name: asdict(table) for name, table in self.contents.tables.items()},
             "roles": list(self.roles),
+            "recipients": list(self.recipients),
             "verified": self.verified and self.verified.isoformat(),
+            "copied": self.copied and self.copied.isoformat(),
         }
 
     @classmethod
@@ -87,21 +100,33 @@ class Manifest:
             roles=tuple(map(str, raw["roles"])),
             cause=str(raw["cause"]),
             verified=datetime.fromisoformat(raw["verified"]) if raw["verified"] else None,
+            recipients=tuple(map(str, raw.get("recipients", ()))),
+            copied=datetime.fromisoformat(raw["copied"]) if raw.get("copied") else None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A dump and its manifest; None for a dump that was made by something else."""
+    """A dump and its manifest; None for a dump that was made by something else.
+
+    `keys` are the identities that an encrypted one is to be opened with.
+    """
 
     path: Path
     size: int
     manifest: Manifest | None
+    encrypted: bool = False
+    keys: tuple[Identity, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def verified(self) -> bool:
         """Whether it was restored once, and what came out was what had gone in."""
         return self.manifest is not None and self.manifest.verified is not None
+
+    @property
+    def copied(self) -> bool:
+        """Whether it was copied away."""
+        return self.manifest is not None and self.manifest.copied is not None
 
     @property
     def rows(self) -> int | None:
@@ -112,10 +137,16 @@ class Backup:
         """Return what `--json` shows of it: its manifest without the tables, and where it is."""
         manifest = self.manifest.as_json() if self.manifest else {}
         shown = {key: value for key, value in manifest.items() if key not in ("schema", "tables", "roles")}
-        return {**shown, "file": str(self.path), "size": self.size, "rows": self.rows}
+        return {
+            **shown,
+            "file": str(self.path),
+            "size": self.size,
+            "rows": self.rows,
+            "encrypted": self.encrypted,
+        }
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the dump from its beginning. Raises `StockhelperError` (backup.damaged) where it cannot be read."""
+        """Yield the file from its beginning. Raises `StockhelperError` (backup.damaged) where it cannot be read."""
         try:
             with self.path.open("rb") as file:
                 while piece := file.read(_CHUNK_BYTES):
@@ -127,11 +158,17 @@ class Backup:
 
 
 class Writer:
-    """A dump in the making. Nothing has its name before `publish`, and nothing is left of it after `discard`."""
+    """A dump in the making. Nothing has its name before `publish`, and nothing is left of it after `discard`.
 
-    def __init__(self, folder: Path, project: str, now: datetime) -> None:
+    With recipients, only what is encrypted to them reaches the disk. A key that is nowhere but in this process is one
+    more of them, so that what was written can be read back and restored without any of theirs.
+    """
+
+    def __init__(self, folder: Path, project: str, now: datetime, recipients: Sequence[str] = ()) -> None:
         """Raises `StockhelperError` (backup.failed) if the folder cannot be written to."""
-        self.path = folder / f"{project}-{now.strftime(_STAMP)}{SUFFIX}"
+        suffix = SUFFIX + ENCRYPTED if recipients else SUFFIX
+        self.path = folder / f"{project}-{now.strftime(_STAMP)}{suffix}"
+        self._keys = (age.ephemeral(),) if recipients else ()
         self._partial = self.path.with_name(self.path.name + _PARTIAL)
         self.size = 0
         self._digest = hashlib.sha256()
@@ -142,9 +179,17 @@ class Writer:
             )
         except OSError as error:
             raise _unwritable(self._partial, error) from error
+        everybody = [age.recipient(key) for key in (*recipients, *map(age.public_key, self._keys))]
+        self._encryption = age.Encryption(everybody, self._store) if recipients else None
 
     def write(self, data: bytes) -> None:
         """Append to the dump."""
+        if self._encryption is not None:
+            self._encryption.write(data)
+        else:
+            self._store(data)
+
+    def _store(self, data: bytes) -> None:
         try:
             self._file.write(data)
         except OSError as error:
@@ -154,6 +199,8 @@ class Writer:
 
     def finish(self) -> Backup:
         """Bring the dump to the disk, and return what has been written as it can be read from there."""
+        if self._encryption is not None:
+            self._encryption.close()
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -162,7 +209,7 @@ class Writer:
             self._file.close()
         except OSError as error:
             raise _unwritable(self._partial, error) from error
-        return Backup(self._partial, self.size, None)
+        return Backup(self._partial, self.size, None, bool(self._keys), self._keys)
 
     @property
     def sha256(self) -> str:
@@ -177,10 +224,13 @@ class Writer:
             _sync_folder(self.path.parent)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        return Backup(self.path, self.size, manifest)
+        return Backup(self.path, self.size, manifest, bool(self._keys), self._keys)
 
     def discard(self) -> None:
         """Remove what is there of it."""
+        if self._encryption is not None:
+            with suppress(StockhelperError, OSError):
+                self._encryption.close()
         with suppress(OSError):  # flushing what does not fit, for one
             self._file.close()
         self._partial.unlink(missing_ok=True)
@@ -194,8 +244,8 @@ def folder_of(root: Path, environment: Mapping[str, str]) -> Path:
 
 
 def manifest_path(dump: Path) -> Path:
-    """Return where the manifest of a dump is."""
-    return dump.with_suffix(".json")
+    """Return where the manifest of a dump is, encrypted or not."""
+    return (dump.with_suffix("") if dump.suffix == ENCRYPTED else dump).with_suffix(".json")
 
 
 def write_manifest(dump: Path, manifest: Manifest) -> None:
@@ -220,6 +270,8 @@ def read(dump: Path) -> Backup:
         size = dump.stat().st_size
         if not dump.is_file():
             raise StockhelperError("backup.missing", f"{dump} is not a file", next=["stockhelper backup list"])
+        with dump.open("rb") as file:
+            encrypted = dump.suffix == ENCRYPTED or file.read(max(map(len, age.MAGIC))).startswith(age.MAGIC)
     except OSError as error:
         raise StockhelperError(
             "backup.missing",
@@ -229,9 +281,9 @@ def read(dump: Path) -> Backup:
         ) from error
     path = manifest_path(dump)
     try:
-        return Backup(dump, size, Manifest.from_json(json.loads(path.read_bytes())))
+        return Backup(dump, size, Manifest.from_json(json.loads(path.read_bytes())), encrypted)
     except FileNotFoundError:
-        return Backup(dump, size, None)
+        return Backup(dump, size, None, encrypted)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StockhelperError(
             "backup.damaged",
@@ -244,7 +296,7 @@ def read(dump: Path) -> Backup:
 def find_all(folder: Path, project: str) -> list[Backup]:
     """Return the backups of a project that have a manifest, the newest first; other dumps may lie beside them."""
     found = []
-    for path in folder.glob(f"{project}-{_ANY_STAMP}{SUFFIX}"):
+    for path in (p for suffix in _SUFFIXES for p in folder.glob(f"{project}-{_ANY_STAMP}{suffix}")):
         with suppress(StockhelperError):  # `read` says what is wrong with it to whoever asks for it by its name
             found.append(read(path))
     own = [backup for backup in found if backup.manifest is not None and backup.manifest.project == project]
@@ -253,7 +305,7 @@ def find_all(folder: Path, project: str) -> list[Backup]:
 
 def sweep(folder: Path, project: str) -> None:
     """Remove what a run has left behind that was killed; the caller holds the project's lock."""
-    for partial in folder.glob(f"{project}-{_ANY_STAMP}{SUFFIX}{_PARTIAL}"):
+    for partial in (p for suffix in _SUFFIXES for p in folder.glob(f"{project}-{_ANY_STAMP}{suffix}{_PARTIAL}")):
         partial.unlink()
         dump = partial.with_suffix("")
         if not dump.exists():
@@ -263,7 +315,16 @@ def sweep(folder: Path, project: str) -> None:
 def mark_verified(backup: Backup, now: datetime) -> Backup:
     """Note in its manifest that a backup was restored and compared, and return it so."""
     assert backup.manifest is not None
-    manifest = replace(backup.manifest, verified=now)
+    return _note(backup, replace(backup.manifest, verified=now))
+
+
+def mark_copied(backup: Backup, now: datetime) -> Backup:
+    """Note in its manifest that a backup was copied away, and return it so."""
+    assert backup.manifest is not None
+    return _note(backup, replace(backup.manifest, copied=now))
+
+
+def _note(backup: Backup, manifest: Manifest) -> Backup:
     try:
         write_manifest(backup.path, manifest)
     except OSError as error:
