@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     SCHEDULER_ENABLED: bool = True
     SYNC_AT: Annotated[dt.time, PlainValidator(_clock)] = dt.time(16, 30)
     SYNC_FROM: Annotated[dt.date, PlainValidator(_day)] | None = None
+    IMAGE_MAX_AGE_DAYS: Annotated[int, Field(ge=1, le=3650)] = 180
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
 

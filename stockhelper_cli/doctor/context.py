@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from stockhelper_cli.doctor.needs import Needs
     from stockhelper_cli.doctor.services import Services, ServiceState
     from stockhelper_cli.engine.endpoints import Endpoint
-    from stockhelper_cli.engine.protocol import BuildOptions, Engine, EngineInfo
+    from stockhelper_cli.engine.protocol import BuildOptions, Engine, EngineInfo, Image
+    from stockhelper_cli.errors import EngineError
 
 #: Seconds that the engine has for one answer: more than a check has, so that the check's own limit is what is told; not
 #: many more, because a thread that waits for the engine keeps the process from ending.
@@ -203,6 +204,28 @@ class Context:
         from stockhelper_cli.doctor.needs import needs_of
 
         return needs_of(self.project, self.engine, self.state, self.builds)
+
+    @shared
+    def bases(self) -> Mapping[str, Image]:
+        """The images that are there and that nobody builds here of this project's sources, by reference."""
+        from stockhelper_cli.machine.images import BASES
+
+        built_on = {options.args.get(base.key, "") for options in self.builds.values() for base in BASES}
+        asked = {reference: self.engine.image(reference) for reference in sorted(built_on - {""})}
+        asked |= {name: image for name, image in self.state.images.items() if name not in self.builds}
+        return {name: image for name, image in asked.items() if image is not None}
+
+    @shared
+    def refused_pulls(self) -> Mapping[str, EngineError]:
+        """Why the engine would not get the images that the next `up` pulls, by reference; none where it would."""
+        pulls = self.needs.pulls
+        if not pulls:
+            return {}
+        from stockhelper_cli.doctor.registry import refusal
+
+        with ThreadPoolExecutor(len(pulls)) as pool:
+            answers = zip(pulls, pool.map(lambda reference: refusal(self.engine, reference), pulls), strict=True)
+            return {reference: error for reference, error in answers if error is not None}
 
     # --- the stack
     @shared
