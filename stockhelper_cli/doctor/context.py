@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from stockhelper_cli.compose.dotenv import Dotenv
     from stockhelper_cli.converge.plan import Plan
     from stockhelper_cli.converge.state import ObservedState
+    from stockhelper_cli.database.vitals import Vitals
     from stockhelper_cli.doctor.database import Database
     from stockhelper_cli.doctor.needs import Needs
     from stockhelper_cli.doctor.services import Services, ServiceState
     from stockhelper_cli.engine.endpoints import Endpoint
     from stockhelper_cli.engine.protocol import BuildOptions, Engine, EngineInfo, Image
     from stockhelper_cli.errors import EngineError
+    from stockhelper_cli.settings import Settings
 
 #: Seconds that the engine has for one answer: more than a check has, so that the check's own limit is what is told; not
 #: many more, because a thread that waits for the engine keeps the process from ending.
@@ -130,6 +132,13 @@ class Context:
             assert isinstance(outcome, ConfigError)
             raise outcome
         return variables
+
+    @shared
+    def settings(self) -> Settings:
+        """The settings that stockhelper looks at. Raises `ConfigError`, also for the first bad value."""
+        from stockhelper_cli.settings import load_settings
+
+        return load_settings(self.variables.environment, self.variables.dotenv)
 
     @shared
     def project(self) -> Project:
@@ -265,3 +274,12 @@ class Context:
         database = self.database
         assert database is not None
         return database.answer(database.credentials)
+
+    @shared
+    def vitals(self) -> Vitals:
+        """How the running database is. Raises `ServerError`."""
+        from stockhelper_cli.database.vitals import read_vitals
+
+        database = self.database
+        assert database is not None
+        return read_vitals(database.server, database.credentials.database)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from stockhelper_cli import labels
 from stockhelper_cli.doctor.check import Check, Group, ok, skipped, warning
-from stockhelper_cli.settings import load_settings
 
 if TYPE_CHECKING:
     from stockhelper_cli.doctor.context import Context
@@ -24,19 +23,19 @@ class ImageAge(Check):
 
     def examine(self, context: Context) -> Finding:
         """Look at each that is there."""
-        settings = load_settings(context.variables.environment, context.variables.dotenv)
+        most = context.settings.IMAGE_MAX_AGE_DAYS
         now = context.info.clock or datetime.now(UTC)
         built = {name: image.created for name, image in context.bases.items() if image.created is not None}
         ages = {name: (now - created).days for name, created in built.items()}
         if not ages:
             return skipped("none is there, or tells its age")
-        old = {reference: days for reference, days in ages.items() if days > settings.IMAGE_MAX_AGE_DAYS}
+        old = {reference: days for reference, days in ages.items() if days > most}
         if not old:
             return ok(", ".join(f"{reference}: {_days(days)}" for reference, days in ages.items()))
         return warning(
             "; ".join(f"{name} is {_days(days)} old" for name, days in old.items()),
             *(f"{name} was built on {built[name]:%Y-%m-%d}" for name in old),
-            f"holes that were found in it since are open; IMAGE_MAX_AGE_DAYS allows {settings.IMAGE_MAX_AGE_DAYS}",
+            f"holes that were found in it since are open; IMAGE_MAX_AGE_DAYS allows {most}",
             remedy="get them anew, and bring the stack up with them:",
             commands=[*dict.fromkeys(_anew(context, name) for name in old), "stockhelper up"],
         )
