@@ -19,15 +19,16 @@ from tests.e2e.steps import eventually
 from tests.e2e.tunnel import tunnel
 from tests.sandbox import Sandbox, base_images, client, free_port, sandbox
 
-#: A service with which nothing is wrong.
+#: A service with which nothing is wrong. It has a check: without one, `up` waits to see whether it goes on running.
 WELL: Final = {
     "image": "${PYTHON_IMAGE}",
     "command": ["sleep", "600"],
     "init": True,
     "read_only": True,
     "logging": {"driver": "json-file", "options": {"max-size": "1m"}},
+    "healthcheck": {"test": ["CMD", "true"], "interval": "60s"},
 }
-#: `up` waits for one that has a check, and sees how it ends.
+#: `up` waits for it, and sees how it ends.
 WAITED_FOR: Final = {"healthcheck": {"test": ["CMD", "false"], "interval": "60s"}}
 
 

@@ -17,7 +17,6 @@ from unittest.mock import patch
 
 import pytest
 
-from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
 from tests.e2e.diagnosis import diagnose, names_only
@@ -103,19 +102,30 @@ def test_a_database_that_hangs_is_named_once(shared: Sandbox) -> None:
         eventually(lambda: healthy(shared))
 
 
-def test_a_password_that_was_changed_in_env_only_is_named_and_mended(faulty: Sandbox) -> None:
-    before = load_dotenv(faulty.root / ".env")["POSTGRES_PASSWORD"]
-    faulty.psql("CREATE TABLE mine (id int); INSERT INTO mine VALUES (7)")
-    faulty.set("POSTGRES_PASSWORD", "another'one $with @:/?#%")
-    told = names_only(faulty, "db.password").told("db.password")
+def test_a_database_that_failed_is_the_one_failure(shared: Sandbox) -> None:
+    container(shared, "db").kill()
+    try:
+        diagnosis = names_only(shared, "stack.exited")
+        assert diagnosis.findings["app.health"]["summary"] == "needs db.answers: the database does not run"
+    finally:
+        container(shared, "db").start()
+        eventually(lambda: healthy(shared))
+
+
+def test_a_password_that_was_changed_in_env_only_is_named_beside_another_fault_and_both_are_mended(
+    shared: Sandbox,
+) -> None:
+    shared.psql("CREATE TABLE mine (id int); INSERT INTO mine VALUES (7)")
+    shared.set("POSTGRES_PASSWORD", "another'one $with @:/?#%")
+    container(shared, "app").stop()
+    told = names_only(shared, "db.password", "stack.running").told("db.password")
     assert "refuses the password of stockhelper" in told
-    error = faulty.run("up", "--json").json["error"]
+    error = shared.run("up", "--json").json["error"]
     assert (error["code"], [f["id"] for f in error["findings"]]) == ("db.password_drift", ["db.password"])
-    mended = diagnose(faulty, "--fix", "db.password", "--yes")
-    assert (mended.named, mended.fixed) == (set(), ("db.password",))
-    assert (faulty.psql("SELECT id FROM mine"), healthy(faulty)) == ("7", True)
-    faulty.psql("DROP TABLE mine")
-    faulty.psql(f"ALTER ROLE stockhelper PASSWORD '{before}'")
+    mended = diagnose(shared, "--fix", "db.password", "stack.running", "--yes")
+    assert (mended.named, set(mended.fixed)) == (set(), {"db.password", "stack.running"})
+    assert (shared.psql("SELECT id FROM mine"), healthy(shared)) == ("7", True)
+    shared.psql("DROP TABLE mine")
 
 
 def test_an_app_that_the_database_does_not_let_in_is_named_and_mended(shared: Sandbox) -> None:
@@ -259,7 +269,6 @@ def test_a_page_that_was_damaged_on_the_disk_is_named_once_it_was_read(shared: S
 
 def test_text_that_is_ordered_otherwise_than_when_its_database_was_made_is_warned_of(shared: Sandbox) -> None:
     with database(shared, "words", "LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C'"):
-        names_only(shared)
         shared.psql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'words'")
         diagnosis = names_only(shared, "db.collation")
         assert (diagnosis.code, diagnosis.statuses("db.collation")) == (0, ["warning"])
@@ -269,25 +278,18 @@ def test_text_that_is_ordered_otherwise_than_when_its_database_was_made_is_warne
         names_only(shared)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("DB_MEMORY", "200m", "memory: 200 MB (DB_MEMORY), and it may use 240 MB"),
-        ("DB_PIDS", "30", "processes: 30 (DB_PIDS), and it may need 34"),
-    ],
-)
-def test_limits_that_are_too_low_for_the_servers_settings_are_warned_of(
-    edited: Sandbox, key: str, value: str, said: str
-) -> None:
-    edited.set(key, value)
+def test_limits_that_are_too_low_for_the_servers_settings_are_warned_of(edited: Sandbox) -> None:
+    edited.set("DB_MEMORY", "200m")
+    edited.set("DB_PIDS", "30")
+    override(edited, "services: {db: {shm_size: 16m}}\n")
     diagnosis = names_only(edited, "db.limits")
     assert (diagnosis.code, diagnosis.statuses("db.limits")) == (0, ["warning"])
-    assert said in diagnosis.told("db.limits")
-
-
-def test_shared_memory_that_a_parallel_query_fills_is_warned_of(edited: Sandbox) -> None:
-    override(edited, "services: {db: {shm_size: 16m}}\n")
-    assert "/dev/shm: 16 MB (shm_size), and a query may need 24 MB" in names_only(edited, "db.limits").told("db.limits")
+    for part in (
+        "memory: 200 MB (DB_MEMORY), and it may use 240 MB",
+        "processes: 30 (DB_PIDS), and it may need 34",
+        "/dev/shm: 16 MB (shm_size), and a query may need 24 MB",
+    ):
+        assert part in diagnosis.told("db.limits")
 
 
 @contextmanager
@@ -381,20 +383,6 @@ def test_a_schedule_by_which_nothing_has_come_for_long_is_warned_of(edited: Sand
         names_only(edited)  # files end when they end
     finally:
         edited.psql("DELETE FROM sync_runs")
-
-
-# --- several
-def test_two_faults_at_once_are_both_named_and_both_mended(faulty: Sandbox) -> None:
-    faulty.psql("ALTER ROLE stockhelper PASSWORD 'another one'")
-    container(faulty, "app").stop()
-    names_only(faulty, "db.password", "stack.running")
-    assert diagnose(faulty, "--fix", "db.password", "stack.running", "--yes").named == set()
-
-
-def test_a_database_that_failed_is_the_one_failure(faulty: Sandbox) -> None:
-    container(faulty, "db").kill()
-    diagnosis = names_only(faulty, "stack.exited")
-    assert diagnosis.findings["app.health"]["summary"] == "needs db.answers: the database does not run"
 
 
 # --- a stack for development on a volume of little room, which becomes one that was never finished
