@@ -326,12 +326,12 @@ def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -
     with private_engine("--default-address-pool=base=10.213.7.0/28,size=29") as url, closing(own_client(url)) as engine:
         engine.api.import_image_from_data(b"\0" * 10240, "localhost/shtest-one", "1")
         environment = {"DOCKER_HOST": url}
-        assert "2 of 2 are left" in names_only(project, environment=environment).told("network.pools")
+        assert "2 are left" in names_only(project, environment=environment).told("network.pools")
         for name in ("shtest-left", "shtest-right"):
             engine.networks.create(name)
         diagnosis = names_only(project, "network.pools", environment=environment)
         network = f"{project.name}_default"
-        for part in (f"left for {network}", "0 of 2 are left", "shtest-left, shtest-right"):
+        for part in (f"left for {network}", "given out to shtest-left, shtest-right"):
             assert part in diagnosis.told("network.pools")
         error = project.run("up", "--json", environment=environment).json["error"]
         assert error["message"] == f"could not create the network {network}"

@@ -221,7 +221,7 @@ def test_a_session_that_does_nothing_in_a_transaction_or_holds_up_others_is_warn
     idle = "(echo 'BEGIN; LOCK TABLE stocks;'; sleep 60) | psql -q stockhelper"
     with asking(shared, idle):
         eventually(lambda: visitors(shared, "state = 'idle in transaction'") == 1)
-        assert "1 are in a transaction" in names_only(shared).told("db.sessions"), "it may be about to end"
+        assert "(stockhelper, visitor)" in names_only(shared).told("db.sessions"), "it may be about to end"
         with patch.object(db_sessions, "IDLE_SECONDS", 0.0):
             diagnosis = names_only(shared, "db.sessions")
         assert (diagnosis.code, diagnosis.statuses("db.sessions")) == (0, ["warning"])

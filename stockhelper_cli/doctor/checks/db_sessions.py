@@ -32,7 +32,7 @@ class DbSessions(DatabaseCheck):
         transactions = context.vitals.transactions
         bad = [(each, why) for each in transactions if (why := _complaint(each))]
         if not bad:
-            return ok(f"{len(transactions)} are in a transaction" if transactions else "none is in a transaction")
+            return ok(f"in a transaction: {', '.join(map(_whose, transactions)) or 'none'}")
         return warning(
             "; ".join(f"{_whose(each)} {why}" for each, why in bad),
             "a migration that needs what it has locked waits for it, and what is deleted meanwhile takes up room",

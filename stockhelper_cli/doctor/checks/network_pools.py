@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_network
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 #: What an engine gives networks parts of that was told nothing else (libnetwork's local scope): 31 of them.
 _DEFAULT: Final = (*((f"172.{second}.0.0/16", 16) for second in range(17, 32)), ("192.168.0.0/16", 20))
+_PLENTY: Final = 100
 _ROUTES: Final = Path("/proc/net/route")
 
 
@@ -34,17 +36,20 @@ class NetworkPools(Check):
     def examine(self, context: Context) -> Finding:
         """Count them, if a network has to be made; one that is there has its own."""
         info = context.info
-        parts = [part for base, size in info.pools or _DEFAULT for part in _parts(base, size)]
+        pools = info.pools or _DEFAULT
         taken = {network.name: subnet for network in context.engine.networks(()) for subnet in _ipv4(network.subnets)}
         routes = list(_routes()) if info.local else []
-        left = [part for part in parts if not any(part.overlaps(other) for other in (*taken.values(), *routes))]
+        parts = (part for base, size in pools for part in _parts(base, size))
+        free = (part for part in parts if not any(part.overlaps(other) for other in (*taken.values(), *routes)))
+        # There may be thousands, and nobody needs to know how many.
+        left = len(list(islice(free, _PLENTY)))
         wanted = _to_be_made(context.project) - set(context.state.networks)
-        told = f"{len(left)} of {len(parts)} are left"
-        if len(left) >= len(wanted):
+        if left >= len(wanted):
+            told = f"{_PLENTY} or more are left" if left == _PLENTY else f"{left} {'is' if left == 1 else 'are'} left"
             return ok(told if wanted else f"the stack has its own; {told}")
         return failed(
             f"the engine has no address range left for {', '.join(sorted(wanted))}",
-            f"{told}; they are given out: {', '.join(sorted(taken))}",
+            f"they are given out to {', '.join(sorted(taken))}",
             *([f"and this machine has routes to {', '.join(map(str, routes))}"] if routes else []),
             remedy="remove networks that no container uses, or give the engine more by default-address-pools in its"
             " daemon.json, and restart it:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stockhelper_cli.doctor.check import Check, Group, failed, ok
@@ -31,11 +32,11 @@ class NetworkRegistry(Check):
         if not refused:
             return ok(f"has {', '.join(context.needs.pulls)}")
         objections = {reference: objection_of(error) for reference, error in refused.items()}
-        remedies, commands = _ways_out(objections)
+        remedy, commands = _ways_out(objections)
         return failed(
             "; ".join(_told(reference, objection) for reference, objection in objections.items()),
             *dict.fromkeys(error.cause for error in refused.values()),
-            remedy="; ".join(remedies),
+            remedy=remedy,
             commands=commands,
         )
 
@@ -44,14 +45,15 @@ def _told(reference: str, objection: Objection) -> str:
     return f"the registry of {reference} {objection}"
 
 
-def _ways_out(objections: dict[str, Objection]) -> tuple[list[str], list[str]]:
+def _ways_out(objections: Mapping[str, Objection]) -> tuple[str, list[str]]:
     """Return what to do in words, and what to type; the way without a registry is always open, and comes last."""
-    remedies = []
-    if Objection.LIMITED in objections.values():
-        remedies.append("wait some hours, or log in: who is known may pull more")
-    if Objection.UNKNOWN in objections.values():
-        remedies.append("mend the image's name in .env")
-    remedies.append("or build stand-ins for the base images, or carry the images over from a machine that has them")
+    said = objections.values()
+    remedies = [
+        *(["wait some hours, or log in: who is known may pull more"] if Objection.LIMITED in said else []),
+        *(["log in"] if Objection.DENIED in said else []),
+        *(["mend the image's name in .env"] if Objection.UNKNOWN in said else []),
+        "build stand-ins for the base images, or carry the images over from a machine that has them",
+    ]
     closed = [name for name, each in objections.items() if each in (Objection.LIMITED, Objection.DENIED)]
     logins = dict.fromkeys(f"docker login {registry_of(name)}".strip() for name in closed)
-    return remedies, [*logins, "stockhelper setup", "stockhelper images load FILE"]
+    return "; or ".join(remedies), [*logins, "stockhelper setup", "stockhelper images load FILE"]
