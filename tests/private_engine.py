@@ -30,7 +30,8 @@ def private_engine(*options: str) -> Iterator[str]:
     places = [f"--data-root={folder}/data", f"--exec-root={folder}/run", f"--pidfile={folder}/pid", f"--host={url}"]
     spaces = [f"--containerd-namespace={folder.name}", f"--containerd-plugins-namespace={folder.name}-plugins"]
     alone = [*places, *spaces, "--storage-driver=vfs", "--bridge=none", "--iptables=false"]
-    command = ["unshare", "--net", "--", "dockerd", *alone, *options]
+    # It ends with the tests, if they are killed.
+    command = ["unshare", "--net", "--", "setpriv", "--pdeathsig", "TERM", "--", "dockerd", *alone, *options]
     with (folder / "log").open("wb") as log:
         engine = subprocess.Popen(command, stdout=log, stderr=log)
     try:

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
 
+from stockhelper_cli.engine.docker_engine import DockerEngine
+from stockhelper_cli.errors import EngineError
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import diagnose, names_only
 from tests.e2e.steps import eventually
@@ -178,6 +181,9 @@ def test_what_is_written_outside_of_volumes_is_measured_and_warned_of_when_it_is
     write(project, scribe={"read_only": False})
     project.up()
     assert "scribe 0 MB" in names_only(project).told("stack.writes")
+    silence = EngineError("engine.timeout", "could not measure the container: the engine does not answer")
+    with patch.object(DockerEngine, "written_bytes", side_effect=silence):
+        assert "scribe more than can soon be measured" in names_only(project).told("stack.writes")
     assert container(project, "scribe").exec_run(["truncate", "-s", "150M", "/tmp/report"]).exit_code == 0
     diagnosis = names_only(project, "stack.writes")
     assert (diagnosis.code, diagnosis.statuses("stack.writes")) == (0, ["warning"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from itertools import islice
@@ -86,6 +87,6 @@ def _routes() -> Iterator[IPv4Network]:
     for line in lines:
         fields = line.split()
         # In hexadecimal, in the order of bytes of this machine.
-        address, mask = (IPv4Address(int(fields[at], 16).to_bytes(4, "little")) for at in (1, 7))
+        address, mask = (IPv4Address(int(fields[at], 16).to_bytes(4, sys.byteorder)) for at in (1, 7))
         if int(mask):
             yield IPv4Network(f"{address}/{mask}")

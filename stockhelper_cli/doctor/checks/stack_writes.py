@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from stockhelper_cli.doctor.check import Check, Group, ok, skipped, warning
-from stockhelper_cli.errors import NotFound
+from stockhelper_cli.doctor.context import CALL_SECONDS
+from stockhelper_cli.errors import EngineError, NotFound
 
 if TYPE_CHECKING:
     from stockhelper_cli.doctor.context import Context
@@ -23,7 +24,7 @@ class StackWrites(Check):
     group = Group.STACK
     title = "services keep what they write in volumes"
     needs = ("engine.answers",)
-    seconds = 8.0  # the engine counts the files of those whose file systems are not read-only
+    seconds = CALL_SECONDS + 2.0  # the engine looks at each file, and there may be many
     explains = frozenset({"disk.full"})
 
     def examine(self, context: Context) -> Finding:
@@ -41,8 +42,11 @@ class StackWrites(Check):
             return ok("all file systems are read-only")
         with ThreadPoolExecutor(len(writing)) as pool:
             sizes = dict(zip(writing, pool.map(lambda id: _written(context, id), writing.values()), strict=True))
-        told = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items())
-        much = [name for name, size in sizes.items() if size > _MUCH]
+        told = ", ".join(
+            f"{name} {size / 1e6:.0f} MB" if size is not None else f"{name} more than can soon be measured"
+            for name, size in sizes.items()
+        )
+        much = [name for name, size in sizes.items() if size is not None and size > _MUCH]
         if not much:
             return ok(told)
         return warning(
@@ -54,8 +58,13 @@ class StackWrites(Check):
         )
 
 
-def _written(context: Context, container: str) -> int:
+def _written(context: Context, container: str) -> int | None:
+    """Return how many bytes a container has written, None where the engine does not tell in time."""
     try:
         return context.engine.written_bytes(container)
     except NotFound:  # it has just gone
         return 0
+    except EngineError as error:
+        if error.code != "engine.timeout":
+            raise
+        return None
