@@ -5,7 +5,6 @@ The faults of this machine: its engine, the network, the images, the configurati
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -22,11 +21,9 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.lock import exclusive
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only
-from tests.e2e.release import Release
 from tests.e2e.steps import explained, without_override
 from tests.private_engine import own_client, private_engine
 from tests.sandbox import RUN_PREFIX, Result, Sandbox, base_images, client, free_port, sandbox
@@ -104,31 +101,8 @@ def listening(host: str, answer: Callable[[socket.socket], object]) -> Iterator[
 
 
 # --- healthy
-def test_a_healthy_stack_has_no_failure_and_no_warning(released: Release) -> None:
-    diagnosis = names_only(released.project)
-    assert diagnosis.code == 0
-    assert not any(finding["fixable"] for finding in diagnosis.findings.values())
-
-
-def test_doctor_changes_nothing_when_it_only_looks(released: Release) -> None:
-    def there() -> list[tuple[str, str]]:
-        found = client().containers.list(all=True, filters={"label": f"{PROJECT}={released.project.name}"})
-        return sorted((str(container.name), str(container.id)) for container in found)
-
-    before = there()
-    names_only(released.project)
-    assert there() == before
-
-
 def test_a_project_that_was_never_up_has_none_either(project: Sandbox) -> None:
     assert names_only(project).code == 0
-
-
-def test_what_a_person_sees_fits_and_tells_how_it_ended(released: Release) -> None:
-    result = released.project.run("doctor")
-    assert (result.code, result.err) == (0, ""), result.out
-    assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
-    assert re.fullmatch(r"\d+ ok(, \d+ skipped)?", result.out.splitlines()[-1].strip())
 
 
 # --- the engine
@@ -338,15 +312,11 @@ def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -
         assert [finding["id"] for finding in error["findings"]] == ["network.pools"]
 
 
-def test_a_mirror_out_of_a_builds_reach_is_warned_of_when_a_build_is_due(project: Sandbox, release: Release) -> None:
+def test_a_mirror_out_of_a_builds_reach_is_warned_of_when_a_build_is_due(project: Sandbox) -> None:
     project.set("APT_MIRROR", f"http://{own_address()}:{free_port()}/debian")
     diagnosis = names_only(project, "network.mirror")
     assert (diagnosis.statuses("network.mirror"), diagnosis.code) == (["warning"], 0)
     assert "Connection refused" in diagnosis.told("network.mirror")
-    # Without one it is the base image's own, and which that is its containers tell.
-    path = release.app / "routes.py"
-    path.write_text(path.read_text() + "\n# changed\n")
-    assert "the base image's" in diagnose(release.project, "--only", "network.mirror").told("network.mirror")
 
 
 @pytest.mark.parametrize("address", ["loopback", "nobody"])
@@ -406,11 +376,8 @@ def test_intercepted_tls_is_named_with_its_issuer_until_the_build_trusts_it(proj
         file.unlink()
 
 
-def test_roots_that_a_build_lacks_are_warned_of_and_put_there(
-    project: Sandbox, released: Release, tmp_path: Path
-) -> None:
+def test_roots_that_a_build_lacks_are_warned_of_and_put_there(project: Sandbox, tmp_path: Path) -> None:
     with intercepted(tmp_path, "127.0.0.1") as (_, root):
-        assert not diagnose(released.project, environment={"BUILD_CA_FILE": str(root)}).named, "no build is due there"
         project.set("BUILD_CA_FILE", str(root))
         diagnosis = names_only(project, "network.tls")
         assert (diagnosis.statuses("network.tls"), diagnosis.code) == (["warning"], 0)
@@ -418,20 +385,6 @@ def test_roots_that_a_build_lacks_are_warned_of_and_put_there(
         assert not diagnose(project, "--fix", "--yes").named
     for file in (project.root / "docker" / "app" / "ca").glob("host-file-*"):
         file.unlink()
-
-
-def test_a_database_that_is_not_found_by_its_name_is_named(released: Release) -> None:
-    project = released.project
-    network = client().networks.get(f"{project.name}_stock_helper_net")
-    network.disconnect(f"{project.name}-db-1")
-    network.connect(f"{project.name}-db-1")
-    try:
-        diagnosis = names_only(project, "network.dns")
-        assert "app does not find db" in diagnosis.told("network.dns")
-    finally:
-        network.disconnect(f"{project.name}-db-1")
-        network.connect(f"{project.name}-db-1", aliases=["db", f"{project.name}-db-1"])
-    names_only(project)
 
 
 # --- images
@@ -444,14 +397,6 @@ def test_an_image_that_nobody_can_get_is_named(project: Sandbox) -> None:
 def test_a_base_that_is_missing_matters_only_when_a_build_is_due(project: Sandbox) -> None:
     project.set("PYTHON_IMAGE", f"localhost/{RUN_PREFIX}absent:3.13")
     assert "is built on it" in names_only(project, "image.present").told("image.present")
-
-
-def test_an_image_older_than_its_sources_is_told_beside_an_ok(release: Release) -> None:
-    path = release.app / "routes.py"
-    path.write_text(path.read_text() + "\n# changed\n")
-    diagnosis = diagnose(release.project, "--only", "image.current")
-    assert diagnosis.statuses("image.current") == ["ok"]
-    assert f"the next stockhelper up builds {release.image} anew" in diagnosis.told("image.current")
 
 
 def asking_for(image: str) -> str:
@@ -481,38 +426,6 @@ def test_an_image_of_another_architecture_is_warned_of_unless_it_is_asked_for(pr
         (project.root / "over.yaml").write_text("services: {db: {platform: linux/riscv64}}\n")
         project.set("COMPOSE_FILE", "compose/compose.yaml:over.yaml")
         names_only(project, environment=environment)
-
-
-@contextmanager
-def derived(reference: str, *instructions: str) -> Iterator[str]:
-    """Make an image of the database's, with further instructions, for the length of a block."""
-    dockerfile = "\n".join([f"FROM {base_images()['POSTGRES_IMAGE']}", *instructions])
-    client().images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=reference, rm=True)
-    try:
-        yield reference
-    finally:
-        client().images.remove(reference, force=True)
-
-
-def test_another_family_of_image_over_the_same_volume_is_named_with_what_it_endangers(released: Release) -> None:
-    project = released.project
-    with derived(f"localhost/{RUN_PREFIX}other:15", "ENV PG_VERSION=15.8-1.pgdg120+1") as debian:
-        told = diagnose(project, environment={"POSTGRES_IMAGE": debian}).told("image.family")
-        assert f"{debian} is Debian (glibc), and the volume has been served by " in told
-        assert "the new server is user 999, and refuses" in told
-    with derived(f"localhost/{RUN_PREFIX}other:15-alpine") as alpine:
-        environment = {"POSTGRES_IMAGE": alpine}
-        assert diagnose(project, environment=environment).statuses("image.family") == ["ok"], (
-            "all is in the C collation"
-        )
-        project.psql('create index by_library on stocks (name collate "C.utf8")')
-        project.psql("update pg_collation set collcollate = 'de_DE.utf8' where collname = 'C.utf8'")
-        try:
-            told = diagnose(project, environment=environment).told("image.family")
-            assert "0 databases and 1 indexes are in the order of text of the C library" in told
-        finally:
-            project.psql("drop index by_library")
-            project.psql("update pg_collation set collcollate = 'C.utf8' where collname = 'C.utf8'")
 
 
 # --- the configuration

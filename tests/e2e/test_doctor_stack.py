@@ -20,7 +20,7 @@ import pytest
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
 from tests.e2e.diagnosis import diagnose, names_only
-from tests.e2e.steps import eventually, explained, healthy
+from tests.e2e.steps import eventually, explained, healthy, runs
 from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
 
 
@@ -65,15 +65,96 @@ def with_app(project: Sandbox, **keys: str) -> None:
     override(project, "\n".join(["services:", "  app:", *lines, ""]))
 
 
-# --- the stack
-def test_a_stack_that_is_up_tells_of_everything(shared: Sandbox) -> None:
+# --- healthy
+def test_a_stack_that_is_up_has_no_fault_tells_of_everything_and_is_left_as_it_was(shared: Sandbox) -> None:
+    before = runs(shared)
     diagnosis = names_only(shared)
-    stack = [id for id in diagnosis.findings if id.startswith(("stack.", "db.", "app."))]
-    assert set(diagnosis.statuses(*stack)) == {"ok"}
+    assert (diagnosis.code, runs(shared)) == (0, before)
+    assert not any(finding["fixable"] for finding in diagnosis.findings.values())
+    assert set(diagnosis.statuses(*diagnosis.findings)) == {"ok"}
     assert "answers 200 in " in diagnosis.told("app.health")
     assert "stockhelper 0." in diagnosis.told("app.version")
 
 
+def test_what_a_person_sees_fits_and_tells_how_it_ended(shared: Sandbox) -> None:
+    result = shared.run("doctor")
+    assert (result.code, result.err) == (0, ""), result.out
+    assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
+    assert not re.search(r"[ \t]$", result.out, re.MULTILINE)
+    assert re.fullmatch(r"\d+ ok", result.out.splitlines()[-1].strip())
+
+
+# --- the network and the images
+def test_a_database_that_is_not_found_by_its_name_is_named(shared: Sandbox) -> None:
+    network = client().networks.get(f"{shared.name}_stock_helper_net")
+    network.disconnect(f"{shared.name}-db-1")
+    network.connect(f"{shared.name}-db-1")
+    try:
+        diagnosis = names_only(shared, "network.dns")
+        assert "app does not find db" in diagnosis.told("network.dns")
+    finally:
+        network.disconnect(f"{shared.name}-db-1")
+        network.connect(f"{shared.name}-db-1", aliases=["db", f"{shared.name}-db-1"])
+    names_only(shared)
+
+
+@contextmanager
+def changed(project: Sandbox) -> Iterator[None]:
+    """Have other sources of the service than its image was built of, for the length of a block."""
+    path = project.root / "docker" / "app" / "stockhelper_app" / "routes.py"
+    before = path.read_text()
+    path.write_text(before + "\n# changed\n")
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_an_image_older_than_its_sources_is_told_beside_an_ok(shared: Sandbox) -> None:
+    with changed(shared):
+        diagnosis = diagnose(shared, "--only", "image.current")
+    assert diagnosis.statuses("image.current") == ["ok"]
+    assert f"the next stockhelper up builds {APP_IMAGE} anew" in diagnosis.told("image.current")
+
+
+def test_the_mirror_of_a_build_is_its_base_images_which_its_containers_tell(shared: Sandbox) -> None:
+    with changed(shared):
+        told = diagnose(shared, "--only", "network.mirror").told("network.mirror")
+    assert "the base image's" in told
+
+
+@contextmanager
+def derived(base: str, *instructions: str, name: str = "derived:1") -> Iterator[str]:
+    """Make an image of another, with further instructions, for the length of a block."""
+    reference = f"localhost/{RUN_PREFIX}{name}"
+    dockerfile = "\n".join([f"FROM {base}", *instructions])
+    client().images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=reference, rm=True)
+    try:
+        yield reference
+    finally:
+        client().images.remove(reference, force=True)
+
+
+def test_another_family_of_image_over_the_same_volume_is_named_with_what_it_endangers(shared: Sandbox) -> None:
+    base = base_images()["POSTGRES_IMAGE"]
+    with derived(base, "ENV PG_VERSION=15.8-1.pgdg120+1") as debian:
+        told = diagnose(shared, environment={"POSTGRES_IMAGE": debian}).told("image.family")
+        assert f"{debian} is Debian (glibc), and the volume has been served by " in told
+        assert "the new server is user 999, and refuses" in told
+    with derived(base, name="derived:15-alpine") as alpine:
+        environment = {"POSTGRES_IMAGE": alpine}
+        assert diagnose(shared, environment=environment).statuses("image.family") == ["ok"], "all is in the C collation"
+        shared.psql('create index by_library on stocks (name collate "C.utf8")')
+        shared.psql("update pg_collation set collcollate = 'de_DE.utf8' where collname = 'C.utf8'")
+        try:
+            told = diagnose(shared, environment=environment).told("image.family")
+            assert "0 databases and 1 indexes are in the order of text of the C library" in told
+        finally:
+            shared.psql("drop index by_library")
+            shared.psql("update pg_collation set collcollate = 'C.utf8' where collname = 'C.utf8'")
+
+
+# --- the stack
 def test_what_runs_with_other_settings_is_told_beside_an_ok(edited: Sandbox) -> None:
     edited.set("LOG_LEVEL", "DEBUG")
     told = names_only(edited).told("stack.current")
@@ -290,18 +371,6 @@ def test_limits_that_are_too_low_for_the_servers_settings_are_warned_of(edited: 
         "/dev/shm: 16 MB (shm_size), and a query may need 24 MB",
     ):
         assert part in diagnosis.told("db.limits")
-
-
-@contextmanager
-def derived(base: str, *instructions: str) -> Iterator[str]:
-    """Make an image of another, with further instructions, for the length of a block."""
-    reference = f"localhost/{RUN_PREFIX}derived:1"
-    dockerfile = "\n".join([f"FROM {base}", *instructions])
-    client().images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=reference, rm=True)
-    try:
-        yield reference
-    finally:
-        client().images.remove(reference, force=True)
 
 
 def test_an_image_of_another_major_is_warned_of_while_the_old_one_serves(shared: Sandbox) -> None:
