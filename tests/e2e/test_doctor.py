@@ -317,6 +317,8 @@ def test_a_mirror_out_of_a_builds_reach_is_warned_of_when_a_build_is_due(project
     diagnosis = names_only(project, "network.mirror")
     assert (diagnosis.statuses("network.mirror"), diagnosis.code) == (["warning"], 0)
     assert "Connection refused" in diagnosis.told("network.mirror")
+    project.set("APT_MIRROR", "mirror.invalid")
+    assert "APT_MIRROR is not a URL with a host" in names_only(project, "network.mirror").told("network.mirror")
 
 
 @pytest.mark.parametrize("address", ["loopback", "nobody"])

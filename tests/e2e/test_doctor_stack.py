@@ -1,6 +1,6 @@
 """`doctor` on the real engine: each fault is made for real, exactly it is named, and what can be mended is.
 
-The faults of a stack that is up: its containers, its database, its app.
+The faults of a stack that is up: its network, its images, its database, its app.
 """
 
 from __future__ import annotations

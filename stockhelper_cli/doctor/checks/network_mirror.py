@@ -24,7 +24,8 @@ _KEY: Final = "APT_MIRROR"
 _BASE_KEY: Final = "PYTHON_IMAGE"
 _APT: Final = Path("/etc/apt")
 _SOURCES: Final = ("sources.list.d/debian.sources", "sources.list")
-_URL: Final = re.compile(r"^(?:deb|URIs:)\s.*", re.MULTILINE)
+#: What names mirrors, in either form that apt's sources are written in.
+_SOURCE: Final = re.compile(r"^(?:deb|URIs:)\s.*", re.MULTILINE)
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -48,6 +49,8 @@ class NetworkMirror(Check):
             return ok("no build is due")
         whose, urls = _mirrors(context, due[0])
         places = {place for url in urls if (place := _place(url))}
+        if not places and due[0].args.get(_KEY):
+            return warning(f"{_KEY} is not a URL with a host", remedy=f"mend {_KEY} in .env, or remove it")
         if not places:
             return ok(f"a build is due; its mirrors are those of {due[0].args.get(_BASE_KEY, 'its base')}")
         with ThreadPoolExecutor(len(places)) as pool:
@@ -80,7 +83,7 @@ def _mirrors(context: Context, build: BuildOptions) -> tuple[str, list[str]]:
 
 
 def _urls(texts: Iterable[str]) -> list[str]:
-    lines = [line for text in texts for line in _URL.findall(text)]
+    lines = [line for text in texts for line in _SOURCE.findall(text)]
     return [word for line in lines for word in line.split() if "://" in word]
 
 
