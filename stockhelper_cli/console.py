@@ -212,12 +212,9 @@ class _Plain:
     stream: TextIO
     soft_wrap: bool = True
 
-    def print(self, shown: Any = "", **_: Any) -> None:
-        """Print a text, a line or a table, or whatever else rich can print; there are no styles to heed."""
-        if isinstance(shown, (str, _Line, _Table)):
-            self.stream.write(f"{shown}\n")
-        else:
-            _rich(self.stream, color=False).print(shown)
+    def print(self, shown: object = "", **_: Any) -> None:
+        """Print a text, a line or a table; there are no styles to heed."""
+        self.stream.write(f"{shown}\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,34 +423,55 @@ _MARKS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """A line for each finding, and below it, where its summary begins, what shows it and what to type."""
+
+    findings: Sequence[Finding]
+    width: int
+    unicode: bool
+
+    def rows(self) -> Iterator[tuple[_Line, _Line, _Line]]:
+        """Yield mark, id and text of every line; the first two are empty where it goes on with a finding."""
+        empty = _text("")
+        arrow = "→ " if self.unicode else "-> "
+        for finding in self.findings:
+            mark, ascii_mark, style = _MARKS[finding.status]
+            emphasis = "bold" if finding.bad else "dim" if finding.status is Status.SKIPPED else ""
+            yield (
+                _text(("  " + (mark if self.unicode else ascii_mark), style)),
+                _text((finding.id, emphasis)),
+                _text((finding.summary, emphasis)),
+            )
+            for line in finding.evidence:
+                yield empty, empty, _text((line, "" if finding.bad else "dim"))
+            for line in (*([finding.remedy] if finding.remedy else []), *finding.commands):
+                yield empty, empty, _text((arrow, "dim"), (line, _TO_TYPE))
+
+    def __str__(self) -> str:
+        width = max([self.width, *(len(finding.id) for finding in self.findings)])
+        return "\n".join(f"{mark!s:<3} {id!s:<{width}} {text}".rstrip() for mark, id, text in self.rows())
+
+    def __rich__(self) -> rich.table.Table:
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True, min_width=self.width)
+        grid.add_column(overflow="fold")
+        for row in self.rows():
+            grid.add_row(*row)
+        return grid
+
+
 def findings_table(findings: Sequence[Finding], *, width: int = 0, stderr: bool = False) -> Any:
     """Return findings to print: a line each with mark, id and summary; what shows it and what to type below.
 
     `width` is how many characters the ids take at least, for several tables one below the other. `stderr` says where
     it will be printed: the marks are ASCII unless that is UTF-8.
     """
-    from rich.table import Table
-
     encoding = (sys.stderr if stderr else sys.stdout).encoding or ""
-    unicode = encoding.lower().startswith("utf")
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, min_width=width)
-    grid.add_column(overflow="fold")
-    for finding in findings:
-        mark, ascii_mark, style = _MARKS[finding.status]
-        emphasis = "bold" if finding.bad else "dim" if finding.status is Status.SKIPPED else ""
-        grid.add_row(
-            _text(("  " + (mark if unicode else ascii_mark), style)),
-            _text((finding.id, emphasis)),
-            _text((finding.summary, emphasis)),
-        )
-        for line in finding.evidence:
-            grid.add_row("", "", _text((line, "" if finding.bad else "dim")))
-        arrow = "→ " if unicode else "-> "
-        for line in (*([finding.remedy] if finding.remedy else []), *finding.commands):
-            grid.add_row("", "", _text((arrow, "dim"), (line, _TO_TYPE)))
-    return grid
+    return _Findings(findings, width, encoding.lower().startswith("utf"))
 
 
 def show_cursor() -> None:

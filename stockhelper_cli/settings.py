@@ -118,6 +118,7 @@ class Settings(BaseSettings):
     BACKUP_RECIPIENTS: Annotated[str, AfterValidator(_recipients)] = ""
     BACKUP_COPY_COMMAND: Annotated[str, AfterValidator(_copy_command)] | None = None
     BACKUP_MAX_AGE: Annotated[int, Field(ge=1, le=3650)] = 8
+    IMAGE_MAX_AGE_DAYS: Annotated[int, Field(ge=1, le=3650)] = 180
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
 

@@ -288,6 +288,10 @@ class FakeEngine:
         found = self._running(container, command)
         return FakeSession(lambda typed: self.answer_input(found.name, command, typed), tty=tty)
 
+    def written_bytes(self, container: str) -> int:
+        self._find(container, "measure")
+        return 0
+
     def networks(self, labels: Sequence[str]) -> list[Network]:
         with self._changed:
             return [network for network in self._networks.values() if _carries(network.labels, labels)]

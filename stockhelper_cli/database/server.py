@@ -53,7 +53,8 @@ SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
     AND n.nspname NOT LIKE 'pg\_%' LIMIT 1
 """
-_INVALID_INDEXES: Final = """
+#: Indexes that PostgreSQL keeps and does not use, quoted for SQL.
+INVALID_INDEXES: Final = """
 SELECT format('%I.%I', n.nspname, c.relname)
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid AND c.relkind = 'i' ORDER BY 1
@@ -111,9 +112,9 @@ class Server:
     container: str
     owner: str
 
-    def rows(self, sql: str, *, database: str = "postgres") -> list[list[str]]:
-        """Run one statement and return its rows as text. Raises `ServerError`."""
-        return _split(self._run(["-c", sql], database))
+    def rows(self, *statements: str, database: str = "postgres") -> list[list[str]]:
+        """Run statements, one after the other, and return the rows of all of them as text. Raises `ServerError`."""
+        return _split(self._run([part for statement in statements for part in ("-c", statement)], database))
 
     def execute(self, *statements: str, database: str = "postgres", together: bool = False) -> None:
         """Run statements one after the other, `together` in one transaction. Raises `ServerError`."""
@@ -155,7 +156,7 @@ class Server:
 
         A CREATE INDEX CONCURRENTLY that did not get to its end leaves one behind. Raises `ServerError`.
         """
-        return [name for (name,) in self.rows(_INVALID_INDEXES, database=database)]
+        return [name for (name,) in self.rows(INVALID_INDEXES, database=database)]
 
     def end_sessions(self, database: str) -> None:
         """End every session on a database."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from stockhelper_cli.compose.dotenv import Dotenv
     from stockhelper_cli.converge.plan import Plan
     from stockhelper_cli.converge.state import ObservedState
+    from stockhelper_cli.database.vitals import Vitals
     from stockhelper_cli.doctor.database import Database
     from stockhelper_cli.doctor.needs import Needs
     from stockhelper_cli.doctor.services import Services, ServiceState
     from stockhelper_cli.engine.endpoints import Endpoint
-    from stockhelper_cli.engine.protocol import BuildOptions, Engine, EngineInfo
+    from stockhelper_cli.engine.protocol import BuildOptions, Engine, EngineInfo, Image
+    from stockhelper_cli.errors import EngineError
+    from stockhelper_cli.settings import Settings
 
 #: Seconds that the engine has for one answer: more than a check has, so that the check's own limit is what is told; not
 #: many more, because a thread that waits for the engine keeps the process from ending.
@@ -131,6 +134,13 @@ class Context:
         return variables
 
     @shared
+    def settings(self) -> Settings:
+        """The settings that stockhelper looks at. Raises `ConfigError`, also for the first bad value."""
+        from stockhelper_cli.settings import load_settings
+
+        return load_settings(self.variables.environment, self.variables.dotenv)
+
+    @shared
     def project(self) -> Project:
         """The project. Raises `ConfigError` (config.compose); values that are not valid may have made it fail."""
         if self._given_project is not None:
@@ -204,6 +214,28 @@ class Context:
 
         return needs_of(self.project, self.engine, self.state, self.builds)
 
+    @shared
+    def bases(self) -> Mapping[str, Image]:
+        """The images that are there and that nobody builds here of this project's sources, by reference."""
+        from stockhelper_cli.machine.images import BASES
+
+        built_on = {options.args.get(base.key, "") for options in self.builds.values() for base in BASES}
+        asked = {reference: self.engine.image(reference) for reference in sorted(built_on - {""})}
+        asked |= {name: image for name, image in self.state.images.items() if name not in self.builds}
+        return {name: image for name, image in asked.items() if image is not None}
+
+    @shared
+    def refused_pulls(self) -> Mapping[str, EngineError]:
+        """Why the engine would not get the images that the next `up` pulls, by reference; none where it would."""
+        pulls = self.needs.pulls
+        if not pulls:
+            return {}
+        from stockhelper_cli.doctor.registry import refusal
+
+        with ThreadPoolExecutor(len(pulls)) as pool:
+            answers = zip(pulls, pool.map(lambda reference: refusal(self.engine, reference), pulls), strict=True)
+            return {reference: error for reference, error in answers if error is not None}
+
     # --- the stack
     @shared
     def services(self) -> Services:
@@ -242,3 +274,12 @@ class Context:
         database = self.database
         assert database is not None
         return database.answer(database.credentials)
+
+    @shared
+    def vitals(self) -> Vitals:
+        """How the running database is. Raises `ServerError`."""
+        from stockhelper_cli.database.vitals import read_vitals
+
+        database = self.database
+        assert database is not None
+        return read_vitals(database.server, database.credentials.database)

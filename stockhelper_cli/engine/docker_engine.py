@@ -217,7 +217,10 @@ def _health(state: Mapping[str, Any]) -> Health | None:
     if not health or health["Status"] == "none":
         return None
     log = health.get("Log") or []
-    return Health(health["Status"], log[-1]["Output"].strip() if log else "")
+    # The engine keeps those of before a restart.
+    since = _moment(state["StartedAt"])
+    passed = [each["ExitCode"] == 0 for each in log if since is None or datetime.fromisoformat(each["Start"]) >= since]
+    return Health(health["Status"], log[-1]["Output"].strip() if log else "", tuple(passed))
 
 
 def _since(moment: float | None) -> float | None:
@@ -260,7 +263,15 @@ def _container(raw: Mapping[str, Any]) -> Container:
             for name, endpoint in (settings.get("Networks") or {}).items()
         ),
         settings={**config, "HostConfig": raw["HostConfig"]},
+        log_path=raw.get("LogPath", ""),
     )
+
+
+def _network(raw: Mapping[str, Any], containers: Sequence[str] = ()) -> Network:
+    """Read the answer of NetworkInspect, or a row of NetworkList."""
+    ranges = (raw.get("IPAM") or {}).get("Config") or ()
+    subnets = tuple(config["Subnet"] for config in ranges if "Subnet" in config)
+    return Network(raw["Id"], raw["Name"], raw.get("Labels") or {}, tuple(containers), subnets)
 
 
 def _filters(filters: Mapping[str, Sequence[str]]) -> str:
@@ -473,6 +484,10 @@ class DockerEngine:
             local=self.local,
             clock=_moment(info.get("SystemTime", "")),
             lacks=tuple(limit for key, limit in _LIMITS.items() if not info.get(key, True)),
+            memory=info.get("MemTotal", 0),
+            proxy=info.get("HttpsProxy") or info.get("HttpProxy") or "",
+            live_restore=info.get("LiveRestoreEnabled", False),
+            pools=tuple((pool["Base"], pool["Size"]) for pool in info.get("DefaultAddressPools") or ()),
         )
 
     # --- containers
@@ -618,11 +633,16 @@ class DockerEngine:
                 return None
             raise
 
+    def written_bytes(self, container: str) -> int:
+        """Return how much a container has written into its own file system."""
+        raw = self._ask(f"measure the container {container}", f"/containers/{quote(container)}/json", size=1)
+        return int(raw.get("SizeRw", 0))
+
     # --- networks and volumes
     def networks(self, labels: Sequence[str]) -> list[Network]:
         """Return the networks with these labels."""
         rows = self._ask("list the networks", "/networks", filters=_filters({"label": labels}))
-        return [Network(row["Id"], row["Name"], row.get("Labels") or {}) for row in rows]
+        return [_network(row) for row in rows]
 
     def network(self, name: str) -> Network:
         """Return the network of this name; an id does not count as one."""
@@ -630,7 +650,7 @@ class DockerEngine:
         if raw["Name"] != name:
             raise NotFound("engine.not_found", f"could not inspect the network {name}", cause="no such network")
         inside = sorted(endpoint["Name"] for endpoint in (raw.get("Containers") or {}).values())
-        return Network(raw["Id"], raw["Name"], raw.get("Labels") or {}, tuple(inside))
+        return _network(raw, inside)
 
     def create_network(self, name: str, body: Body) -> str:
         """Create a network and return its id."""
@@ -708,6 +728,8 @@ class DockerEngine:
             raw["Size"],
             (raw.get("Config") or {}).get("Labels") or {},
             dict(entry.split("=", 1) for entry in (raw.get("Config") or {}).get("Env") or () if "=" in entry),
+            raw.get("Architecture", ""),
+            _moment(raw.get("Created", "")),
         )
 
     def pull(self, reference: str, progress: Progress) -> None:

@@ -25,6 +25,9 @@ class EngineInfo:
 
     `local` is whether it runs on this machine, so that a port it publishes can be reached from here. `clock` is what
     time it is there, None where the engine does not say. `lacks` names the limits that it cannot put on a container.
+    `memory` is what the machine has that it runs on, in bytes. `proxy` is what it pulls through, a URL, "" for none.
+    `live_restore` is whether containers run on while it is restarted. `pools` are the ranges that networks are given
+    parts of, each with the length of their prefixes, where others than its own were set.
     """
 
     id: str
@@ -36,14 +39,22 @@ class EngineInfo:
     local: bool
     clock: datetime | None = None
     lacks: tuple[str, ...] = ()
+    memory: int = 0
+    proxy: str = ""
+    live_restore: bool = False
+    pools: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The engine's own health check: its status, and the output of its last probe."""
+    """The engine's own health check: its status, and the output of its last probe.
+
+    `passed` is, of the last few probes since the container was started, oldest first, whether each of them succeeded.
+    """
 
     status: str
     last_output: str = ""
+    passed: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +104,8 @@ class Container:
     """A container as the engine describes it at one moment.
 
     `status` is Docker's: created, running, paused, restarting, removing, exited, dead. `settings` is what it was
-    created with, as the engine shows it: the keys of a create body (Env, Cmd, HostConfig …).
+    created with, as the engine shows it: the keys of a create body (Env, Cmd, HostConfig …). `log_path` is the file
+    that its log goes to on the engine's machine, "" where it goes to none.
     """
 
     id: str
@@ -113,6 +125,7 @@ class Container:
     ports: tuple[Port, ...] = ()
     networks: tuple[Attachment, ...] = ()
     settings: Body = field(default_factory=dict)
+    log_path: str = ""
 
     @property
     def running(self) -> bool:
@@ -127,12 +140,16 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network of the engine. `containers` are the names of those that are in it and alive; a listing has none."""
+    """A network of the engine.
+
+    `containers` are the names of those that are in it and alive; a listing has none. `subnets` are its ranges.
+    """
 
     id: str
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     containers: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +162,18 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image of the engine: its id, its names, its size in bytes, and the environment that it brings."""
+    """An image of the engine: its id, its names, its size in bytes, and the environment that it brings.
+
+    `architecture` is as in `amd64`; `created` is when it was built, None where it does not tell.
+    """
 
     id: str
     tags: tuple[str, ...]
     size: int
     labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = ""
+    created: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +314,9 @@ class Engine(Protocol):
 
     def read_file(self, container: str, path: str) -> bytes | None:
         """Return a small file of a container, running or not; None where there is none. Volumes are looked into."""
+
+    def written_bytes(self, container: str) -> int:
+        """Return how much a container has written into its own file system, outside of volumes and tmpfs."""
 
     # --- networks and volumes
     def networks(self, labels: Sequence[str]) -> list[Network]:

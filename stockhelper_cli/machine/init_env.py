@@ -92,6 +92,34 @@ def set_value(path: Path, key: str, value: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def recode(path: Path) -> Path:
+    """Write an env file that is UTF-16 as UTF-8, atomically; return where the former one is kept, for its owner only.
+
+    Mode and owner stay. Raises `ConfigError` if it is not UTF-16 text, or cannot be written.
+    """
+    path = path.resolve()
+    try:
+        raw, info = path.read_bytes(), path.stat()
+        text = raw.decode("utf-16")
+    except (OSError, UnicodeError) as error:
+        raise ConfigError("config.env", f"{path}: cannot be read as UTF-16", cause=str(error)) from error
+    kept = path.with_name(f"{path.name}.utf-16")
+    temporary = _write_beside(path, text, info.st_mode & 0o7777)
+    try:
+        if (info.st_uid, info.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, info.st_uid, info.st_gid)
+        # A link, so that there is no moment without the one or the other.
+        kept.unlink(missing_ok=True)
+        os.link(path, kept)
+        kept.chmod(0o600)
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return kept
+
+
 def quote(value: str) -> str:
     """Return a value as it stands in an env file: bare, in single quotes, or in double ones where those cannot."""
     if _PLAIN.fullmatch(value):

@@ -512,6 +512,18 @@ def test_a_file_is_read_out_of_a_container_in_any_state(lab: Lab, state: str) ->
         lab.engine.read_file("absent", "/etc/passwd")
 
 
+def test_a_container_that_has_written_nothing_has_written_no_bytes(lab: Lab) -> None:
+    assert lab.engine.written_bytes(lab.run()) == 0
+
+
+@pytest.mark.parametrize("lab", ["real"], indirect=True)
+def test_what_a_container_writes_beside_its_mounts_is_measured(lab: Lab) -> None:
+    name = lab.run(host={"Tmpfs": {"/quick": ""}})
+    for path in ("/kept", "/quick/gone"):
+        assert lab.engine.exec(name, ["truncate", "-s", "5M", path]).exit_code == 0
+    assert 5 << 20 <= lab.engine.written_bytes(name) < 6 << 20
+
+
 def test_who_uses_a_volume_is_known(lab: Lab) -> None:
     volume = lab.volume()
     assert lab.engine.volume_users(volume) == []

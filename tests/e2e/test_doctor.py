@@ -5,7 +5,6 @@ The faults of this machine: its engine, the network, the images, the configurati
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -14,19 +13,19 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
 
-from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.lock import exclusive
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only
-from tests.e2e.release import Release
 from tests.e2e.steps import explained, without_override
+from tests.private_engine import own_client, private_engine
 from tests.sandbox import RUN_PREFIX, Result, Sandbox, base_images, client, free_port, sandbox
 
 INFO = r"^GET /v[0-9.]+/info$"
@@ -34,8 +33,16 @@ INFO = r"^GET /v[0-9.]+/info$"
 
 @pytest.fixture(scope="module")
 def untouched(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A project that is made ready and has never been up."""
-    with sandbox(tmp_path_factory.mktemp("untouched"), APP_IMAGE=f"localhost/{RUN_PREFIX}absent:latest") as made:
+    """A project that is made ready and has never been up; a build of it is due, from a mirror that is there."""
+    folder = tmp_path_factory.mktemp("untouched")
+    with (
+        listening(own_address(), lambda connection: None) as port,
+        sandbox(
+            folder,
+            APP_IMAGE=f"localhost/{RUN_PREFIX}absent:latest",
+            APT_MIRROR=f"http://{own_address()}:{port}/debian",
+        ) as made,
+    ):
         yield made
 
 
@@ -68,32 +75,34 @@ def bound_by_permissions(project: Sandbox, environment: Mapping[str, str] | None
     return diagnosed(launch(project, without_override(project.command("doctor", "--json")), environment))
 
 
+def own_address() -> str:
+    """Return an address of this machine by which a build's containers reach it."""
+    addresses = [address for group in psutil.net_if_addrs().values() for address in group]
+    return next(a.address for a in addresses if a.family == socket.AF_INET and not a.address.startswith("127."))
+
+
+@contextmanager
+def listening(host: str, answer: Callable[[socket.socket], object]) -> Iterator[int]:
+    """Take connections at a port for the length of a block, each answered and closed; yield the port."""
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # it is closed
+                return
+            with connection, suppress(OSError):  # who only connects, or has gone
+                answer(connection)
+
+    with socket.create_server((host, 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 # --- healthy
-def test_a_healthy_stack_has_no_failure_and_no_warning(released: Release) -> None:
-    diagnosis = names_only(released.project)
-    assert diagnosis.code == 0
-    assert not any(finding["fixable"] for finding in diagnosis.findings.values())
-
-
-def test_doctor_changes_nothing_when_it_only_looks(released: Release) -> None:
-    def there() -> list[tuple[str, str]]:
-        found = client().containers.list(all=True, filters={"label": f"{PROJECT}={released.project.name}"})
-        return sorted((str(container.name), str(container.id)) for container in found)
-
-    before = there()
-    names_only(released.project)
-    assert there() == before
-
-
 def test_a_project_that_was_never_up_has_none_either(project: Sandbox) -> None:
     assert names_only(project).code == 0
-
-
-def test_what_a_person_sees_fits_and_tells_how_it_ended(released: Release) -> None:
-    result = released.project.run("doctor")
-    assert (result.code, result.err) == (0, ""), result.out
-    assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
-    assert re.fullmatch(r"\d+ ok(, \d+ skipped)?", result.out.splitlines()[-1].strip())
 
 
 # --- the engine
@@ -172,6 +181,7 @@ def test_an_engine_that_is_too_old_is_named_with_its_version(project: Sandbox, t
     [
         ("engine.clock", "SystemTime", "2020-01-01T00:00:00.123456789Z", "s behind this machine's"),
         ("engine.limits", "MemoryLimit", False, "cannot limit memory"),
+        ("engine.memory", "MemTotal", 1_500_000_000, "may use 1.6 GB together, and the engine's machine has 1.5 GB"),
     ],
 )
 def test_what_an_engine_says_of_itself_is_judged(
@@ -199,21 +209,116 @@ def test_a_full_disk_under_the_engine_is_measured(
     assert "docker system prune" in diagnosis.told("engine.disk")
 
 
+def test_memory_that_is_used_up_is_measured(project: Sandbox, tmp_path: Path) -> None:
+    told = re.sub(r"(?m)^MemAvailable:.*$", "MemAvailable: 150000 kB", Path("/proc/meminfo").read_text())
+    (tmp_path / "meminfo").write_text(told)
+    script = 'mount --bind "$0" /proc/meminfo && exec "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(tmp_path / "meminfo")]
+    diagnosis = diagnosed(launch(project, [*command, *project.command("doctor", "--json")]))
+    assert (diagnosis.named, diagnosis.statuses("engine.memory")) == ({"engine.memory"}, ["warning"])
+    assert "0.2 GB of memory are free" in diagnosis.told("engine.memory")
+
+
+def test_that_a_restart_of_the_engine_is_one_of_the_containers_is_told(project: Sandbox, tmp_path: Path) -> None:
+    def told(live: bool) -> bool:
+        alter = in_json(lambda info: info.update(LiveRestoreEnabled=live))
+        with altering(tmp_path / f"{live}.sock", INFO, alter) as environment:
+            diagnosis = diagnose(project, "--only", "engine.reachable", environment=environment)
+        return "without live-restore" in diagnosis.told("engine.reachable")
+
+    assert (told(live=False), told(live=True)) == (True, False)
+
+
 # --- the network
 def test_a_registry_is_asked_for_what_is_missing_and_only_for_that(project: Sandbox) -> None:
     assert "none is needed" in diagnose(project).told("network.registry")
     image = f"127.0.0.1:{free_port()}/absent:15"
     project.set("POSTGRES_IMAGE", image)
     diagnosis = names_only(project, "network.registry")
-    assert f"could not find the image {image}" in diagnosis.told("network.registry")
+    assert f"the registry of {image} cannot be reached" in diagnosis.told("network.registry")
     assert "connection refused" in diagnosis.told("network.registry")
     assert diagnosis.code == 1
 
 
-def own_address() -> str:
-    """Return an address of this machine by which a build's containers reach it."""
-    addresses = [address for group in psutil.net_if_addrs().values() for address in group]
-    return next(a.address for a in addresses if a.family == socket.AF_INET and not a.address.startswith("127."))
+def refusing(status: int, headers: str, body: str) -> Callable[[socket.socket], object]:
+    """Return a registry that answers so for every image."""
+
+    def answer(connection: socket.socket) -> None:
+        ping = b"/v2/ HTTP" in connection.recv(65536).partition(b"\r\n")[0]
+        line, more, text = ("200 OK", "", "{}") if ping else (f"{status} No", headers, body)
+        head = f"HTTP/1.1 {line}\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n{more}"
+        connection.sendall(f"{head}Connection: close\r\n\r\n{text}".encode())
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("registry", "said", "remedy"),
+    [
+        (
+            refusing(429, "", '{"errors":[{"code":"TOOMANYREQUESTS","message":"pull rate limit"}]}'),
+            "lets nobody pull any more for now",
+            "wait some hours, or log in: who is known may pull more",
+        ),
+        (
+            refusing(401, 'WWW-Authenticate: Basic realm="x"\r\n', '{"errors":[{"code":"UNAUTHORIZED"}]}'),
+            "wants a login",
+            "docker login 127.0.0.1:",
+        ),
+        (refusing(403, "", '{"errors":[{"code":"DENIED"}]}'), "wants a login", "docker login 127.0.0.1:"),
+        (refusing(404, "", '{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'), "has no such image", "mend the image's name"),
+    ],
+    ids=["limited", "login", "denied", "unknown"],
+)
+def test_what_a_registry_says_is_told_from_its_being_out_of_reach(
+    project: Sandbox, registry: Callable[[socket.socket], object], said: str, remedy: str
+) -> None:
+    with listening("127.0.0.1", registry) as port:
+        image = f"127.0.0.1:{port}/absent:15"
+        project.set("POSTGRES_IMAGE", image)
+        # A proxy that the engine has not: it got there without.
+        told = names_only(project, "network.registry", environment={"HTTPS_PROXY": "http://proxy.invalid:3128"})
+        assert f"the registry of {image} {said}" in told.told("network.registry")
+        assert remedy in told.told("network.registry")
+
+
+def test_a_proxy_that_the_engine_does_not_have_is_named_where_it_needs_one(project: Sandbox, tmp_path: Path) -> None:
+    environment = {"https_proxy": "http://me:canary-secret@proxy.invalid:3128"}
+    assert "needs none now" in names_only(project, environment=environment).told("network.proxy")
+    project.set("POSTGRES_IMAGE", f"127.0.0.1:{free_port()}/absent:15")
+    diagnosis = names_only(project, "network.proxy", environment=environment)
+    assert "https_proxy is proxy.invalid:3128 here; the engine has no proxy" in diagnosis.told("network.proxy")
+    assert diagnosis.statuses("network.registry") == ["skipped"]
+    assert "canary-secret" not in json.dumps(diagnosis.findings)
+    alter = in_json(lambda info: info.update(HttpsProxy="http://proxy.invalid:3128"))
+    with altering(tmp_path / "docker.sock", INFO, alter) as proxied:
+        names_only(project, "network.registry", environment={**environment, **proxied})
+
+
+def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -> None:
+    (project.root / "compose" / "compose.yaml").write_text("services: {one: {image: 'localhost/shtest-one:1'}}\n")
+    with private_engine("--default-address-pool=base=10.213.7.0/28,size=29") as url, closing(own_client(url)) as engine:
+        engine.api.import_image_from_data(b"\0" * 10240, "localhost/shtest-one", "1")
+        environment = {"DOCKER_HOST": url}
+        assert "2 are left" in names_only(project, environment=environment).told("network.pools")
+        for name in ("shtest-left", "shtest-right"):
+            engine.networks.create(name)
+        diagnosis = names_only(project, "network.pools", environment=environment)
+        network = f"{project.name}_default"
+        for part in (f"left for {network}", "given out to shtest-left, shtest-right"):
+            assert part in diagnosis.told("network.pools")
+        error = project.run("up", "--json", environment=environment).json["error"]
+        assert error["message"] == f"could not create the network {network}"
+        assert [finding["id"] for finding in error["findings"]] == ["network.pools"]
+
+
+def test_a_mirror_out_of_a_builds_reach_is_warned_of_when_a_build_is_due(project: Sandbox) -> None:
+    project.set("APT_MIRROR", f"http://{own_address()}:{free_port()}/debian")
+    diagnosis = names_only(project, "network.mirror")
+    assert (diagnosis.statuses("network.mirror"), diagnosis.code) == (["warning"], 0)
+    assert "Connection refused" in diagnosis.told("network.mirror")
+    project.set("APT_MIRROR", "mirror.invalid")
+    assert "APT_MIRROR is not a URL with a host" in names_only(project, "network.mirror").told("network.mirror")
 
 
 @pytest.mark.parametrize("address", ["loopback", "nobody"])
@@ -249,22 +354,8 @@ def intercepted(folder: Path, host: str) -> Iterator[tuple[int, Path]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "leaf.pem", folder / "leaf.key")
 
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:  # it is closed
-                return
-            with connection:
-                try:
-                    context.wrap_socket(connection, server_side=True).close()
-                except OSError:  # who only connects, or trusts it not
-                    continue
-
-    with socket.create_server((host, 0)) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield listener.getsockname()[1], folder / "ca.pem"
-        listener.shutdown(socket.SHUT_RDWR)
+    with listening(host, lambda plain: context.wrap_socket(plain, server_side=True).close()) as port:
+        yield port, folder / "ca.pem"
 
 
 def test_intercepted_tls_is_named_with_its_issuer_until_the_build_trusts_it(project: Sandbox, tmp_path: Path) -> None:
@@ -287,11 +378,8 @@ def test_intercepted_tls_is_named_with_its_issuer_until_the_build_trusts_it(proj
         file.unlink()
 
 
-def test_roots_that_a_build_lacks_are_warned_of_and_put_there(
-    project: Sandbox, released: Release, tmp_path: Path
-) -> None:
+def test_roots_that_a_build_lacks_are_warned_of_and_put_there(project: Sandbox, tmp_path: Path) -> None:
     with intercepted(tmp_path, "127.0.0.1") as (_, root):
-        assert not diagnose(released.project, environment={"BUILD_CA_FILE": str(root)}).named, "no build is due there"
         project.set("BUILD_CA_FILE", str(root))
         diagnosis = names_only(project, "network.tls")
         assert (diagnosis.statuses("network.tls"), diagnosis.code) == (["warning"], 0)
@@ -299,20 +387,6 @@ def test_roots_that_a_build_lacks_are_warned_of_and_put_there(
         assert not diagnose(project, "--fix", "--yes").named
     for file in (project.root / "docker" / "app" / "ca").glob("host-file-*"):
         file.unlink()
-
-
-def test_a_database_that_is_not_found_by_its_name_is_named(released: Release) -> None:
-    project = released.project
-    network = client().networks.get(f"{project.name}_stock_helper_net")
-    network.disconnect(f"{project.name}-db-1")
-    network.connect(f"{project.name}-db-1")
-    try:
-        diagnosis = names_only(project, "network.dns")
-        assert "app does not find db" in diagnosis.told("network.dns")
-    finally:
-        network.disconnect(f"{project.name}-db-1")
-        network.connect(f"{project.name}-db-1", aliases=["db", f"{project.name}-db-1"])
-    names_only(project)
 
 
 # --- images
@@ -327,48 +401,33 @@ def test_a_base_that_is_missing_matters_only_when_a_build_is_due(project: Sandbo
     assert "is built on it" in names_only(project, "image.present").told("image.present")
 
 
-def test_an_image_older_than_its_sources_is_named_and_built_anew(release: Release) -> None:
-    project, before = release.project, release.image_id()
-    path = release.app / "routes.py"
-    path.write_text(path.read_text() + "\n# changed\n")
-    diagnosis = names_only(project, "image.current")
-    assert (diagnosis.statuses("image.current"), diagnosis.code) == (["warning"], 0)
-    mended = diagnose(project, "--fix", "image.current", "--yes")
-    assert (mended.named, mended.fixed) == (set(), ("image.current",))
-    assert release.image_id() != before
-    assert project.container("app")["Image"] == release.image_id()
+def asking_for(image: str) -> str:
+    """Return a pattern of the request that inspects an image."""
+    return rf"^GET /v[0-9.]+/images/{re.escape(quote(image))}/json"
 
 
-@contextmanager
-def derived(reference: str, *instructions: str) -> Iterator[str]:
-    """Make an image of the database's, with further instructions, for the length of a block."""
-    dockerfile = "\n".join([f"FROM {base_images()['POSTGRES_IMAGE']}", *instructions])
-    client().images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=reference, rm=True)
-    try:
-        yield reference
-    finally:
-        client().images.remove(reference, force=True)
+def test_a_base_image_that_is_too_old_is_warned_of_with_its_date(project: Sandbox, tmp_path: Path) -> None:
+    def alter(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        return head, re.sub(rb'"Created":"[^"]*"', b'"Created":"2020-02-20T12:00:00Z"', body)
+
+    image = base_images()["PYTHON_IMAGE"]
+    project.set("IMAGE_MAX_AGE_DAYS", "90")
+    with altering(tmp_path / "docker.sock", asking_for(image), alter) as environment:
+        diagnosis = names_only(project, "image.age", environment=environment)
+    assert (diagnosis.statuses("image.age"), diagnosis.code) == (["warning"], 0)
+    for part in (f"{image} was built on 2020-02-20", "IMAGE_MAX_AGE_DAYS allows 90", "stockhelper up"):
+        assert part in diagnosis.told("image.age")
 
 
-def test_another_family_of_image_over_the_same_volume_is_named_with_what_it_endangers(released: Release) -> None:
-    project = released.project
-    with derived(f"localhost/{RUN_PREFIX}other:15", "ENV PG_VERSION=15.8-1.pgdg120+1") as debian:
-        told = diagnose(project, environment={"POSTGRES_IMAGE": debian}).told("image.family")
-        assert f"{debian} is Debian (glibc), and the volume has been served by " in told
-        assert "the new server is user 999, and refuses" in told
-    with derived(f"localhost/{RUN_PREFIX}other:15-alpine") as alpine:
-        environment = {"POSTGRES_IMAGE": alpine}
-        assert diagnose(project, environment=environment).statuses("image.family") == ["ok"], (
-            "all is in the C collation"
-        )
-        project.psql('create index by_library on stocks (name collate "C.utf8")')
-        project.psql("update pg_collation set collcollate = 'de_DE.utf8' where collname = 'C.utf8'")
-        try:
-            told = diagnose(project, environment=environment).told("image.family")
-            assert "0 databases and 1 indexes are in the order of text of the C library" in told
-        finally:
-            project.psql("drop index by_library")
-            project.psql("update pg_collation set collcollate = 'C.utf8' where collname = 'C.utf8'")
+def test_an_image_of_another_architecture_is_warned_of_unless_it_is_asked_for(project: Sandbox, tmp_path: Path) -> None:
+    alter = in_json(lambda image: image.update(Architecture="riscv64"))
+    image = base_images()["POSTGRES_IMAGE"]
+    with altering(tmp_path / "docker.sock", asking_for(image), alter) as environment:
+        told = names_only(project, "image.architecture", environment=environment).told("image.architecture")
+        assert f"{image} is for riscv64" in told
+        (project.root / "over.yaml").write_text("services: {db: {platform: linux/riscv64}}\n")
+        project.set("COMPOSE_FILE", "compose/compose.yaml:over.yaml")
+        names_only(project, environment=environment)
 
 
 # --- the configuration
@@ -393,6 +452,24 @@ def test_an_env_that_cannot_be_read_is_named(project: Sandbox) -> None:
     env.chmod(0o600)
     env.write_text(env.read_text() + "this is no setting\n")
     assert ".env:" in names_only(project, "config.env").told("config.env")
+
+
+def test_an_env_in_utf16_is_named_and_written_as_utf8_and_kept(project: Sandbox) -> None:
+    env, kept = project.root / ".env", project.root / ".env.utf-16"
+    before = env.read_bytes()
+    env.write_bytes(before.decode().encode("utf-16"))
+    assert ".env:1: is UTF-16" in names_only(project, "config.env").told("config.env")
+    mended = diagnose(project, "--fix", "--yes", "--only", "config.env")
+    assert (mended.named, mended.fixed, env.read_bytes()) == (set(), ("config.env",), before)
+    assert (kept.read_bytes().decode("utf-16"), kept.stat().st_mode & 0o777) == (before.decode(), 0o600)
+
+
+def test_line_ends_and_a_mark_that_a_shell_would_trip_over_are_told_beside_an_ok(project: Sandbox) -> None:
+    env = project.root / ".env"
+    env.write_bytes(b"\xef\xbb\xbf" + env.read_bytes().replace(b"\n", b"\r\n"))
+    told = names_only(project).told("config.env")
+    assert "byte order mark" in told
+    assert "CRLF" in told
 
 
 def test_an_env_that_others_can_read_is_named_and_closed(project: Sandbox) -> None:

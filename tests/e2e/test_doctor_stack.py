@@ -1,6 +1,6 @@
 """`doctor` on the real engine: each fault is made for real, exactly it is named, and what can be mended is.
 
-The faults of a stack that is up: its containers, its database, its app.
+The faults of a stack that is up: its network, its images, its database, its app.
 """
 
 from __future__ import annotations
@@ -8,24 +8,20 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import signal
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.database.revisions import heads_of_sources
-from stockhelper_cli.labels import CONFIG_HASH, ONEOFF, PROJECT, SERVICE
-from tests.e2e.altering import altering, in_json
+from stockhelper_cli.doctor.checks import db_sessions
 from tests.e2e.diagnosis import diagnose, names_only
-from tests.e2e.steps import eventually, explained, healthy
-from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, sandbox
+from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +30,14 @@ def shared(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sa
     with sandbox(tmp_path_factory.mktemp("faulty")) as made:
         made.up()
         yield made
+
+
+@pytest.fixture
+def edited(shared: Sandbox) -> Iterator[Sandbox]:
+    """The same; its settings are as they were when a test is over."""
+    kept = (shared.root / ".env").read_bytes()
+    yield shared
+    (shared.root / ".env").write_bytes(kept)
 
 
 @pytest.fixture
@@ -61,156 +65,108 @@ def with_app(project: Sandbox, **keys: str) -> None:
     override(project, "\n".join(["services:", "  app:", *lines, ""]))
 
 
-# --- the stack
-def test_a_stack_that_is_up_tells_of_everything(shared: Sandbox) -> None:
+# --- healthy
+def test_a_stack_that_is_up_has_no_fault_tells_of_everything_and_is_left_as_it_was(shared: Sandbox) -> None:
+    before = runs(shared)
     diagnosis = names_only(shared)
-    stack = [id for id in diagnosis.findings if id.startswith(("stack.", "db.", "app."))]
-    assert set(diagnosis.statuses(*stack)) == {"ok"}
+    assert (diagnosis.code, runs(shared)) == (0, before)
+    assert not any(finding["fixable"] for finding in diagnosis.findings.values())
+    assert set(diagnosis.statuses(*diagnosis.findings)) == {"ok"}
     assert "answers 200 in " in diagnosis.told("app.health")
     assert "stockhelper 0." in diagnosis.told("app.version")
 
 
-def test_a_stack_that_was_stopped_or_taken_down_is_no_fault(faulty: Sandbox) -> None:
-    assert faulty.run("stop").code == 0
-    assert "stopped; stockhelper up" in names_only(faulty).told("stack.running")
-    assert faulty.run("down").code == 0
-    diagnosis = names_only(faulty)
-    assert "down; stockhelper up" in diagnosis.told("stack.running")
-    assert diagnosis.statuses("stack.exited", "db.answers", "app.health") == ["skipped"] * 3
+def test_what_a_person_sees_fits_and_tells_how_it_ended(shared: Sandbox) -> None:
+    result = shared.run("doctor")
+    assert (result.code, result.err) == (0, ""), result.out
+    assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
+    assert not re.search(r"[ \t]$", result.out, re.MULTILINE)
+    assert re.fullmatch(r"\d+ ok", result.out.splitlines()[-1].strip())
 
 
-def test_a_service_that_does_not_run_beside_others_is_named_and_started(faulty: Sandbox) -> None:
-    container(faulty, "app").stop()
-    assert "app is stopped" in names_only(faulty, "stack.running").told("stack.running")
-    container(faulty, "app").remove()
-    container(faulty, "db").pause()
-    told = names_only(faulty, "stack.running").told("stack.running")
-    assert "app has no container" in told
-    assert "db is paused" in told
-    mended = diagnose(faulty, "--fix", "stack.running", "--yes")
-    assert (mended.named, mended.fixed, healthy(faulty)) == (set(), ("stack.running",), True)
-
-
-def test_a_container_that_was_killed_is_named_with_its_exit_code_and_last_words(faulty: Sandbox) -> None:
-    container(faulty, "app").kill()
-    told = names_only(faulty, "stack.exited").told("stack.exited")
-    assert "exit code 137: killed" in told
-    assert "app | " in told
-    assert "stockhelper logs app" in told
-
-
-def test_a_container_that_ran_out_of_memory_is_named_as_such_by_up_too(faulty: Sandbox) -> None:
-    with_app(faulty, command="[python, -c, 'b = [bytes([1]) * 10**8 for _ in range(50)]']", restart='"no"')
-    container(faulty, "app").remove(force=True)
-    result = faulty.run("up", "--json")
-    assert [finding["id"] for finding in result.json["error"]["findings"]] == ["stack.exited"]
-    assert "out of memory (exit code 137)" in names_only(faulty, "stack.exited").told("stack.exited")
-    container(faulty, "app").remove(force=True)
-
-
-def test_a_service_that_exits_again_and_again_is_named_by_up_too(faulty: Sandbox) -> None:
-    with_app(faulty, command='[sh, -c, "echo going down; exit 3"]')
-    container(faulty, "app").remove(force=True)
-    result = faulty.run("up", "--json")
-    assert [finding["id"] for finding in result.json["error"]["findings"]] == ["stack.restarting"]
-    told = names_only(faulty, "stack.restarting").told("stack.restarting")
-    assert "app restarts again and again" in told
-    assert "app | going down" in told
-    container(faulty, "app").remove(force=True)
-
-
-def test_a_restart_that_helped_is_told_beside_an_ok(shared: Sandbox, tmp_path: Path) -> None:
-    app = container(shared, "app")
-    os.kill(int(app.attrs["State"]["Pid"]), signal.SIGKILL)
+# --- the network and the images
+def test_a_database_that_is_not_found_by_its_name_is_named(shared: Sandbox) -> None:
+    network = client().networks.get(f"{shared.name}_stock_helper_net")
+    network.disconnect(f"{shared.name}-db-1")
+    network.connect(f"{shared.name}-db-1")
     try:
-        eventually(lambda: container(shared, "app").attrs["RestartCount"] == 1 and healthy(shared))
-        names_only(shared, "stack.restarting")  # it may be the beginning of more
-        later = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
-        alter = in_json(lambda info: info.update(SystemTime=later))
-        with altering(tmp_path / "docker.sock", "^GET /v[0-9.]+/info$", alter) as environment:
-            diagnosis = diagnose(shared, "--skip", "engine.clock", environment=environment)
-        assert not diagnosis.named
-        assert "app was started again once since app was brought up" in diagnosis.told("stack.restarting")
+        diagnosis = names_only(shared, "network.dns")
+        assert "app does not find db" in diagnosis.told("network.dns")
     finally:
-        app.restart()
-        eventually(lambda: healthy(shared))
+        network.disconnect(f"{shared.name}-db-1")
+        network.connect(f"{shared.name}-db-1", aliases=["db", f"{shared.name}-db-1"])
+    names_only(shared)
 
 
-def test_a_service_that_its_check_calls_unhealthy_is_named_with_what_it_said(faulty: Sandbox) -> None:
-    test = '[CMD-SHELL, "test -e /tmp/well || { echo all is lost; exit 1; }"]'
-    lines = ["services:", "  other:", "    image: ${POSTGRES_IMAGE}", "    command: [sleep, '600']"]
-    lines += ["    stop_signal: SIGKILL", "    networks: [stock_helper_net]", "    healthcheck:"]
-    lines += [f"      test: {test}", "      interval: 100ms", "      retries: 1", ""]
-    override(faulty, "\n".join(lines))
-    faulty.run("up", "--timeout", "1")
-    eventually(lambda: container(faulty, "other").attrs["State"]["Health"]["Status"] == "unhealthy")
-    told = names_only(faulty, "stack.health").told("stack.health")
-    assert "other is unhealthy\nits last check said: all is lost" in told
-
-
-def test_a_name_that_a_stranger_has_is_named(faulty: Sandbox) -> None:
-    assert faulty.run("down").code == 0
-    name = f"{faulty.name}-app-1"
-    stranger = client().containers.create(base_images()["POSTGRES_IMAGE"], name=name, labels={"stockhelper.test": "1"})
+@contextmanager
+def changed(project: Sandbox) -> Iterator[None]:
+    """Have other sources of the service than its image was built of, for the length of a block."""
+    path = project.root / "docker" / "app" / "stockhelper_app" / "routes.py"
+    before = path.read_text()
+    path.write_text(before + "\n# changed\n")
     try:
-        told = names_only(faulty, "stack.names").told("stack.names")
-        assert f"the container name {name} is taken" in told
-        assert f"docker rename {name}" in told
+        yield
     finally:
-        stranger.remove()
+        path.write_text(before)
 
 
-def test_what_runs_with_other_settings_is_told_beside_an_ok(faulty: Sandbox) -> None:
-    faulty.set("LOG_LEVEL", "DEBUG")
-    told = names_only(faulty).told("stack.current")
+def test_an_image_older_than_its_sources_is_told_beside_an_ok(shared: Sandbox) -> None:
+    with changed(shared):
+        diagnosis = diagnose(shared, "--only", "image.current")
+    assert diagnosis.statuses("image.current") == ["ok"]
+    assert f"the next stockhelper up builds {APP_IMAGE} anew" in diagnosis.told("image.current")
+
+
+def test_the_mirror_of_a_build_is_its_base_images_which_its_containers_tell(shared: Sandbox) -> None:
+    with changed(shared):
+        told = diagnose(shared, "--only", "network.mirror").told("network.mirror")
+    assert "the base image's" in told
+
+
+@contextmanager
+def derived(base: str, *instructions: str, name: str = "derived:1") -> Iterator[str]:
+    """Make an image of another, with further instructions, for the length of a block."""
+    reference = f"localhost/{RUN_PREFIX}{name}"
+    dockerfile = "\n".join([f"FROM {base}", *instructions])
+    client().images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=reference, rm=True)
+    try:
+        yield reference
+    finally:
+        client().images.remove(reference, force=True)
+
+
+def test_another_family_of_image_over_the_same_volume_is_named_with_what_it_endangers(shared: Sandbox) -> None:
+    base = base_images()["POSTGRES_IMAGE"]
+    with derived(base, "ENV PG_VERSION=15.8-1.pgdg120+1") as debian:
+        told = diagnose(shared, environment={"POSTGRES_IMAGE": debian}).told("image.family")
+        assert f"{debian} is Debian (glibc), and the volume has been served by " in told
+        assert "the new server is user 999, and refuses" in told
+    with derived(base, name="derived:15-alpine") as alpine:
+        environment = {"POSTGRES_IMAGE": alpine}
+        assert diagnose(shared, environment=environment).statuses("image.family") == ["ok"], "all is in the C collation"
+        shared.psql('create index by_library on stocks (name collate "C.utf8")')
+        shared.psql("update pg_collation set collcollate = 'de_DE.utf8' where collname = 'C.utf8'")
+        try:
+            told = diagnose(shared, environment=environment).told("image.family")
+            assert "0 databases and 1 indexes are in the order of text of the C library" in told
+        finally:
+            shared.psql("drop index by_library")
+            shared.psql("update pg_collation set collcollate = 'C.utf8' where collname = 'C.utf8'")
+
+
+# --- the stack
+def test_what_runs_with_other_settings_is_told_beside_an_ok(edited: Sandbox) -> None:
+    edited.set("LOG_LEVEL", "DEBUG")
+    told = names_only(edited).told("stack.current")
     assert "app: configuration changed: environment (LOG_LEVEL)" in told
 
 
-def test_a_stack_for_development_is_no_fault_and_told_as_such(faulty: Sandbox) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    faulty.set("DB_PORT", str(port))
-    faulty.up("--dev")
-    told = names_only(faulty).told("stack.current")
-    assert "app was made with compose.dev.yaml (up --dev)" in told
-    assert "app: configuration changed" in told
-
-
-def test_data_that_the_next_up_would_leave_behind_is_warned_of(faulty: Sandbox) -> None:
-    override(faulty, 'services: {db: {volumes: ["elsewhere:/var/lib/postgresql/data"]}}\nvolumes: {elsewhere: {}}\n')
-    told = names_only(faulty, "stack.current").told("stack.current")
+def test_data_that_the_next_up_would_leave_behind_is_warned_of(edited: Sandbox) -> None:
+    override(edited, 'services: {db: {volumes: ["elsewhere:/var/lib/postgresql/data"]}}\nvolumes: {elsewhere: {}}\n')
+    told = names_only(edited, "stack.current").told("stack.current")
     assert (
-        f"db has its data in the volume {faulty.name}_postgres_data, and the files name {faulty.name}_elsewhere" in told
+        f"db has its data in the volume {edited.name}_postgres_data, and the files name {edited.name}_elsewhere" in told
     )
-
-
-def test_an_orphan_is_told_of_and_warned_of_when_it_is_in_the_way(faulty: Sandbox) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    labels = {PROJECT: faulty.name, SERVICE: "former", ONEOFF: "False", CONFIG_HASH: "1"}
-    client().containers.run(
-        base_images()["POSTGRES_IMAGE"], ["sleep", "600"], name=f"{faulty.name}-former-1", labels=labels,
-        stop_signal="SIGKILL", ports={"80/tcp": ("127.0.0.1", port)}, detach=True,
-    )  # fmt: skip
-    assert f"{faulty.name}-former-1 (running) belongs to no service" in names_only(faulty).told("stack.orphans")
-    faulty.set("APP_PORT", str(port))
-    told = names_only(faulty, "stack.orphans").told("stack.orphans")
-    assert f"{faulty.name}-former-1 has port {port}" in told
-    assert "stockhelper up --remove-orphans" in told
-
-
-def test_a_volume_that_the_service_may_not_write_to_is_named_with_the_way_out(faulty: Sandbox) -> None:
-    override(faulty, 'services: {app: {volumes: ["logs:/reports"]}}\nvolumes: {logs: {}}\n')
-    faulty.up()
-    diagnosis = names_only(faulty, "stack.volumes")
-    told = diagnosis.told("stack.volumes")
-    assert "app cannot write to /reports" in told
-    assert "is not writable for user 10001" in told
-    (command,) = diagnosis.findings["stack.volumes"]["remedy"]["commands"]
-    subprocess.run(command.split(), check=True, capture_output=True)
-    names_only(faulty)
 
 
 # --- the database
@@ -227,19 +183,30 @@ def test_a_database_that_hangs_is_named_once(shared: Sandbox) -> None:
         eventually(lambda: healthy(shared))
 
 
-def test_a_password_that_was_changed_in_env_only_is_named_and_mended(faulty: Sandbox) -> None:
-    before = load_dotenv(faulty.root / ".env")["POSTGRES_PASSWORD"]
-    faulty.psql("CREATE TABLE mine (id int); INSERT INTO mine VALUES (7)")
-    faulty.set("POSTGRES_PASSWORD", "another'one $with @:/?#%")
-    told = names_only(faulty, "db.password").told("db.password")
+def test_a_database_that_failed_is_the_one_failure(shared: Sandbox) -> None:
+    container(shared, "db").kill()
+    try:
+        diagnosis = names_only(shared, "stack.exited")
+        assert diagnosis.findings["app.health"]["summary"] == "needs db.answers: the database does not run"
+    finally:
+        container(shared, "db").start()
+        eventually(lambda: healthy(shared))
+
+
+def test_a_password_that_was_changed_in_env_only_is_named_beside_another_fault_and_both_are_mended(
+    shared: Sandbox,
+) -> None:
+    shared.psql("CREATE TABLE mine (id int); INSERT INTO mine VALUES (7)")
+    shared.set("POSTGRES_PASSWORD", "another'one $with @:/?#%")
+    container(shared, "app").stop()
+    told = names_only(shared, "db.password", "stack.running").told("db.password")
     assert "refuses the password of stockhelper" in told
-    error = faulty.run("up", "--json").json["error"]
+    error = shared.run("up", "--json").json["error"]
     assert (error["code"], [f["id"] for f in error["findings"]]) == ("db.password_drift", ["db.password"])
-    mended = diagnose(faulty, "--fix", "db.password", "--yes")
-    assert (mended.named, mended.fixed) == (set(), ("db.password",))
-    assert (faulty.psql("SELECT id FROM mine"), healthy(faulty)) == ("7", True)
-    faulty.psql("DROP TABLE mine")
-    faulty.psql(f"ALTER ROLE stockhelper PASSWORD '{before}'")
+    mended = diagnose(shared, "--fix", "db.password", "stack.running", "--yes")
+    assert (mended.named, set(mended.fixed)) == (set(), {"db.password", "stack.running"})
+    assert (shared.psql("SELECT id FROM mine"), healthy(shared)) == ("7", True)
+    shared.psql("DROP TABLE mine")
 
 
 def test_an_app_that_the_database_does_not_let_in_is_named_and_mended(shared: Sandbox) -> None:
@@ -293,7 +260,8 @@ def test_several_heads_are_named_before_they_are_built(shared: Sandbox) -> None:
     for file in files:
         file.write_text(f'revision = "{file.stem}"\ndown_revision = "{head}"\n')
     try:
-        diagnosis = names_only(shared, "db.migrations", "image.current")
+        diagnosis = diagnose(shared, "--only", "db.migrations")
+        assert diagnosis.named == {"db.migrations"}
         assert "the migrations have 2 heads: left, right" in diagnosis.told("db.migrations")
     finally:
         for file in files:
@@ -301,15 +269,108 @@ def test_several_heads_are_named_before_they_are_built(shared: Sandbox) -> None:
 
 
 @contextmanager
-def derived(base: str, *instructions: str) -> Iterator[str]:
-    """Make an image of another, with further instructions, for the length of a block."""
-    reference = f"localhost/{RUN_PREFIX}derived:1"
-    dockerfile = "\n".join([f"FROM {base}", *instructions])
-    client().images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=reference, rm=True)
+def asking(project: Sandbox, script: str) -> Iterator[None]:
+    """Let a shell script run in the database's container for the length of a block; its sessions end with it."""
+    database = container(project, "db")
+    database.exec_run(["sh", "-c", script], environment={"PGUSER": "stockhelper", "PGAPPNAME": "visitor"}, detach=True)
     try:
-        yield reference
+        yield
     finally:
-        client().images.remove(reference, force=True)
+        project.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'visitor'")
+
+
+def visitors(project: Sandbox, state: str) -> int:
+    """Return how many of such sessions are in a state."""
+    return int(
+        project.psql(
+            f"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'visitor' AND coalesce({state}, false)"
+        )
+    )
+
+
+def test_connections_that_are_almost_used_up_are_warned_of_with_who_has_them(shared: Sandbox) -> None:
+    many = "echo 'SELECT pg_sleep(60)' | pgbench -n -c 88 -j 1 -t 1 -f - stockhelper"
+    with asking(shared, many):
+        eventually(lambda: visitors(shared, "true") == 88)
+        diagnosis = names_only(shared, "db.connections")
+        assert (diagnosis.code, diagnosis.statuses("db.connections")) == (0, ["warning"])
+        assert re.search(r"of stockhelper 8\d, stockhelper_app \d", diagnosis.told("db.connections"))
+    eventually(lambda: visitors(shared, "true") == 0)
+
+
+def test_a_session_that_does_nothing_in_a_transaction_or_holds_up_others_is_warned_of(shared: Sandbox) -> None:
+    idle = "(echo 'BEGIN; LOCK TABLE stocks;'; sleep 60) | psql -q stockhelper"
+    with asking(shared, idle):
+        eventually(lambda: visitors(shared, "state = 'idle in transaction'") == 1)
+        assert "(stockhelper, visitor)" in names_only(shared).told("db.sessions"), "it may be about to end"
+        with patch.object(db_sessions, "IDLE_SECONDS", 0.0):
+            diagnosis = names_only(shared, "db.sessions")
+        assert (diagnosis.code, diagnosis.statuses("db.sessions")) == (0, ["warning"])
+        assert re.search(
+            r"session \d+ \(stockhelper, visitor\) has done nothing for \d+ s", diagnosis.told("db.sessions")
+        )
+        with asking(shared, "psql -q stockhelper -c 'SELECT count(*) FROM stocks'"):
+            eventually(lambda: visitors(shared, "wait_event_type = 'Lock'") == 1)
+            with patch.object(db_sessions, "HOLDING_SECONDS", 0.0):
+                diagnosis = names_only(shared, "db.sessions")
+            assert "has kept another waiting" in diagnosis.told("db.sessions")
+            (command,) = diagnosis.findings["db.sessions"]["remedy"]["commands"]
+            assert shared.run(*shlex.split(command)[1:]).code == 0
+            eventually(lambda: visitors(shared, "true") == 0)
+    names_only(shared)
+
+
+@contextmanager
+def database(project: Sandbox, name: str, options: str) -> Iterator[None]:
+    """Make a database beside the app's for the length of a block."""
+    project.psql(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
+    try:
+        yield
+    finally:
+        project.psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_page_that_was_damaged_on_the_disk_is_named_once_it_was_read(shared: Sandbox) -> None:
+    with database(shared, "spoilt", "STRATEGY file_copy"):
+        # Never read since it was copied on the disk, so what is on the disk is what will be read.
+        file = shared.psql(
+            "SELECT 'base/' || oid || '/' || (SELECT pg_relation_filenode('pg_ts_dict'))"
+            " FROM pg_database WHERE datname = 'spoilt'"
+        )
+        command = f'printf spoilt | dd of="$PGDATA/{file}" bs=1 seek=4000 conv=notrunc'
+        assert container(shared, "db").exec_run(["sh", "-c", command]).exit_code == 0
+        read = ["psql", "-U", "stockhelper", "-d", "spoilt", "-c", "SELECT count(*) FROM pg_ts_dict"]
+        assert b"invalid page" in container(shared, "db").exec_run(read).output
+        diagnosis = names_only(shared, "db.checksums")
+        assert (diagnosis.code, diagnosis.statuses("db.checksums")) == (1, ["failed"])
+        assert "damaged pages were read of spoilt" in diagnosis.told("db.checksums")
+        assert f"invalid page in block 0 of relation {file}" in diagnosis.told("db.checksums")
+    names_only(shared)
+
+
+def test_text_that_is_ordered_otherwise_than_when_its_database_was_made_is_warned_of(shared: Sandbox) -> None:
+    with database(shared, "words", "LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C'"):
+        shared.psql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'words'")
+        diagnosis = names_only(shared, "db.collation")
+        assert (diagnosis.code, diagnosis.statuses("db.collation")) == (0, ["warning"])
+        assert "words was made with version 1.0; the server has " in diagnosis.told("db.collation")
+        for command in diagnosis.findings["db.collation"]["remedy"]["commands"]:
+            assert shared.run(*shlex.split(command)[1:]).code == 0
+        names_only(shared)
+
+
+def test_limits_that_are_too_low_for_the_servers_settings_are_warned_of(edited: Sandbox) -> None:
+    edited.set("DB_MEMORY", "200m")
+    edited.set("DB_PIDS", "30")
+    override(edited, "services: {db: {shm_size: 16m}}\n")
+    diagnosis = names_only(edited, "db.limits")
+    assert (diagnosis.code, diagnosis.statuses("db.limits")) == (0, ["warning"])
+    for part in (
+        "memory: 200 MB (DB_MEMORY), and it may use 240 MB",
+        "processes: 30 (DB_PIDS), and it may need 34",
+        "/dev/shm: 16 MB (shm_size), and a query may need 24 MB",
+    ):
+        assert part in diagnosis.told("db.limits")
 
 
 def test_an_image_of_another_major_is_warned_of_while_the_old_one_serves(shared: Sandbox) -> None:
@@ -337,7 +398,7 @@ def test_another_container_on_the_volume_is_warned_of(shared: Sandbox) -> None:
 def test_an_app_that_cannot_reach_its_database_tells_so(faulty: Sandbox) -> None:
     with_app(faulty, environment="{POSTGRES_PORT: '1'}")
     container(faulty, "app").remove(force=True)
-    error = faulty.run("up", "--timeout", "3", "--json").json["error"]
+    error = faulty.run("up", "--timeout", "1", "--json").json["error"]
     assert (error["code"], [f["id"] for f in error["findings"]]) == ("service.unhealthy", ["app.health"])
     told = names_only(faulty, "app.health").told("app.health")
     assert "/api/v1/health answers 503 in " in told
@@ -351,34 +412,66 @@ def test_an_app_of_an_image_that_was_built_anew_is_told_beside_an_ok(shared: San
     assert "and the next stockhelper up takes that" in told
 
 
-# --- several
-def test_two_faults_at_once_are_both_named_and_both_mended(faulty: Sandbox) -> None:
-    faulty.psql("ALTER ROLE stockhelper PASSWORD 'another one'")
-    container(faulty, "app").stop()
-    names_only(faulty, "db.password", "stack.running")
-    assert diagnose(faulty, "--fix", "db.password", "stack.running", "--yes").named == set()
+def test_pools_that_do_not_fit_into_the_server_are_warned_of(edited: Sandbox) -> None:
+    assert "8 at most (1 worker × 5, and a few) of 97" in names_only(edited).told("app.connections")
+    edited.set("DB_MEMORY", "2g")
+    edited.set("WEB_CONCURRENCY", "4")
+    edited.set("DB_POOL_SIZE", "25")
+    diagnosis = names_only(edited, "app.connections")
+    assert (diagnosis.code, diagnosis.statuses("app.connections")) == (0, ["warning"])
+    assert "103 at most (4 workers × 25, and a few) of 97" in diagnosis.told("app.connections")
 
 
-def test_a_database_that_failed_is_the_one_failure(faulty: Sandbox) -> None:
-    container(faulty, "db").kill()
-    diagnosis = names_only(faulty, "stack.exited")
-    assert diagnosis.findings["app.health"]["summary"] == "needs db.answers: the database does not run"
+def test_a_sync_that_failed_is_told_with_its_error_until_one_ends_well(shared: Sandbox) -> None:
+    run = "INSERT INTO sync_runs (job, source, started_at, finished_at, outcome, error, first_day, last_day) VALUES "
+    end = "'2026-11-19', '2026-11-20')"
+    shared.psql(f"{run} ('sync', 'tushare', now() - interval '1 h', now(), 'failed', 'no answer', {end}")
+    shared.psql(f"{run} ('sync', 'tushare', now(), now(), 'failed', 'the token is not valid', {end}")
+    try:
+        diagnosis = names_only(shared, "app.sync")
+        assert (diagnosis.code, diagnosis.statuses("app.sync")) == (0, ["warning"])
+        for part in ("the last sync (tushare, ", "failed", "the token is not valid", "bars until 2026-11-20"):
+            assert part in diagnosis.told("app.sync")
+        assert "2 of them in a row ended so" in diagnosis.told("app.sync")
+        shared.psql(f"{run} ('sync', 'csv', now(), now(), 'done', NULL, '2026-11-23', '2026-11-23')")
+        assert "bars until 2026-11-23" in names_only(shared).told("app.sync")
+    finally:
+        shared.psql("DELETE FROM sync_runs")
 
 
-# --- a volume of little room, which becomes one that was never finished
+def test_a_schedule_by_which_nothing_has_come_for_long_is_warned_of(edited: Sandbox) -> None:
+    ended = "INSERT INTO sync_runs (job, source, finished_at, outcome, first_day, last_day) VALUES ('sync', "
+    edited.psql(f"{ended}'tushare', now() - interval '15 d', 'done', now() - interval '20 d', now() - interval '15 d')")
+    try:
+        names_only(edited)  # its schedule is not the service's
+        edited.set("SCHEDULER_ENABLED", "true")
+        diagnosis = names_only(edited, "app.sync")
+        assert (diagnosis.code, diagnosis.statuses("app.sync")) == (0, ["warning"])
+        assert re.search(r"no bars have come from tushare for 1[56] days", diagnosis.told("app.sync"))
+        edited.psql("UPDATE sync_runs SET source = 'csv'")
+        names_only(edited)  # files end when they end
+    finally:
+        edited.psql("DELETE FROM sync_runs")
+
+
+# --- a stack for development on a volume of little room, which becomes one that was never finished
 @pytest.fixture(scope="module")
 def small(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A stack whose database is on a file system of its own, of 300 MB."""
+    """A stack that is up for development, whose database is on a file system of its own, of 300 MB."""
     with sandbox(tmp_path_factory.mktemp("small")) as made:
         options = "{type: tmpfs, device: tmpfs, o: 'size=300m,uid=70,gid=70'}"
         override(made, f"volumes: {{postgres_data: {{driver_opts: {options}}}}}\n")
-        made.up()
+        made.set("DB_PORT", str(free_port()))
+        made.up("--dev")
         yield made
 
 
 def test_a_disk_that_is_almost_full_is_warned_of_and_a_full_one_fails(small: Sandbox) -> None:
     diagnosis = names_only(small, "db.disk")
     assert diagnosis.statuses("db.disk") == ["warning"]
+    # That it is one for development is no fault.
+    assert "app was made with compose.dev.yaml (up --dev)" in diagnosis.told("stack.current")
+    assert "app: configuration changed" in diagnosis.told("stack.current")
     database = container(small, "db")
     data = "/var/lib/postgresql/data"
     free = int(database.exec_run(["df", "-m", "--output=avail", data]).output.split()[-1])
@@ -404,17 +497,3 @@ def test_a_first_start_that_was_never_finished_is_named_and_begun_anew_only_with
     assert diagnose(small, *skipping).findings["db.initialised"]["fixable"]
     mended = diagnose(small, "--fix", "db.initialised", "--yes", *skipping)
     assert (mended.named, mended.fixed, healthy(small)) == (set(), ("db.initialised",), True)
-
-
-def test_a_sync_that_failed_is_told_with_its_error_until_one_ends_well(shared: Sandbox) -> None:
-    run = "INSERT INTO sync_runs (job, source, finished_at, outcome, error, first_day, last_day) VALUES ('sync', "
-    shared.psql(run + "'tushare', now(), 'failed', 'the token is not valid', '2026-11-19', '2026-11-20')")
-    try:
-        diagnosis = names_only(shared, "app.sync")
-        assert (diagnosis.code, diagnosis.statuses("app.sync")) == (0, ["warning"])
-        for part in ("the last sync (tushare, ", "failed", "the token is not valid", "bars until 2026-11-20"):
-            assert part in diagnosis.told("app.sync")
-        shared.psql(run + "'csv', now() + '1 s', 'done', NULL, '2026-11-23', '2026-11-23')")
-        assert "bars until 2026-11-23" in names_only(shared).told("app.sync")
-    finally:
-        shared.psql("DELETE FROM sync_runs")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stockhelper_cli.database.server import ServerError
-from stockhelper_cli.doctor.check import failed, ok, warning
+from stockhelper_cli.doctor.check import ok, warning
 from stockhelper_cli.doctor.database import DatabaseCheck
 
 if TYPE_CHECKING:
@@ -19,15 +18,12 @@ class DbIndexes(DatabaseCheck):
 
     id = "db.indexes"
     title = "no index is INVALID"
-    needs = ("db.initialised",)
+    needs = ("db.connections",)
     explains = frozenset({"migration.failed"})
 
     def look(self, context: Context, database: Database) -> Finding:
         """Ask for them."""
-        try:
-            names = database.server.invalid_indexes(database.credentials.database)
-        except ServerError as error:
-            return failed("the database could not be asked for its indexes", str(error))
+        names = context.vitals.invalid_indexes
         if not names:
             return ok("none")
         return warning(

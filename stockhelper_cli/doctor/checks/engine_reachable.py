@@ -32,7 +32,10 @@ class EngineReachable(Check):
         except EngineError as error:
             return failure_of(error, fix=start_plan(context.environ) if error.code == "engine.unreachable" else "")
         api = ".".join(map(str, info.api_version))
-        return ok(f"Docker {info.version}, API {api}, at {endpoint.url} ({endpoint.source})")
+        return ok(
+            f"Docker {info.version}, API {api}, at {endpoint.url} ({endpoint.source})",
+            *([] if info.live_restore else ["without live-restore: when it is restarted, so are all containers"]),
+        )
 
     def mend(self, context: Context, emit: Emit) -> None:
         """Have it installed and started."""

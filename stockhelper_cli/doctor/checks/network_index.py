@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from stockhelper_cli.doctor.check import Check, Group, failed, ok
 from stockhelper_cli.doctor.needs import INDEX_KEY, index_of
+from stockhelper_cli.doctor.reach import obstacle
 
 if TYPE_CHECKING:
     from stockhelper_cli.doctor.context import Context
     from stockhelper_cli.findings import Finding
-
-_CONNECT_SECONDS: Final = 4.0
 
 
 class NetworkIndex(Check):
@@ -36,16 +34,8 @@ class NetworkIndex(Check):
         if not index.host:
             # Not shown: it may hold a password.
             return failed(f"{INDEX_KEY} is not a URL with a host, and a port that is a number", remedy=remedy)
-        if index.host in ("localhost", "::1") or index.host.startswith("127."):
-            return failed(
-                f"the package index {place} is out of a build's reach",
-                f"{INDEX_KEY} names loopback, which within a build is the build's own",
-                remedy=f"name it in {INDEX_KEY} by an address of this machine that containers reach",
-            )
-        try:
-            socket.create_connection((index.host, index.port), timeout=_CONNECT_SECONDS).close()
-        except OSError as error:
-            return failed(f"the package index {place} cannot be reached", error.strerror or str(error), remedy=remedy)
+        if reason := obstacle(index.host, index.port):
+            return failed(f"the package index {place} cannot be reached by a build", reason, remedy=remedy)
         return ok(f"{place} takes connections, for the build that is due ({_causes(context)})")
 
 

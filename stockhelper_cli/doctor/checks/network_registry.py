@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stockhelper_cli.doctor.check import Check, Group, failed, ok
 from stockhelper_cli.doctor.context import CALL_SECONDS
-from stockhelper_cli.errors import EngineError
+from stockhelper_cli.doctor.registry import Objection, objection_of, registry_of
 
 if TYPE_CHECKING:
     from stockhelper_cli.doctor.context import Context
@@ -19,31 +19,41 @@ class NetworkRegistry(Check):
 
     id = "network.registry"
     group = Group.NETWORK
-    title = "the registry of every image that has to be pulled has it"
-    needs = ("engine.answers",)
+    title = "the registry of every image that has to be pulled has it, and gives it"
+    needs = ("engine.answers", "network.proxy")
     seconds = CALL_SECONDS + 2.0  # the engine has its own limit for each answer
     explains = frozenset({"image.registry"})
 
     def examine(self, context: Context) -> Finding:
         """Ask for each, side by side."""
-        pulls = context.needs.pulls
-        if not pulls:
+        refused = context.refused_pulls
+        if not context.needs.pulls:
             return ok("none is needed: no image has to be pulled")
-        with ThreadPoolExecutor(len(pulls)) as pool:
-            errors = [error for error in pool.map(lambda pull: _objection(context, pull), pulls) if error]
-        if not errors:
-            return ok(f"has {', '.join(pulls)}")
+        if not refused:
+            return ok(f"has {', '.join(context.needs.pulls)}")
+        objections = {reference: objection_of(error) for reference, error in refused.items()}
+        remedy, commands = _ways_out(objections)
         return failed(
-            "; ".join(error.message for error in errors),
-            *dict.fromkeys(error.cause for error in errors),
-            remedy="build stand-ins for the base images, or carry the images over from a machine that has them",
-            commands=["stockhelper setup", "stockhelper images load FILE"],
+            "; ".join(_told(reference, objection) for reference, objection in objections.items()),
+            *dict.fromkeys(error.cause for error in refused.values()),
+            remedy=remedy,
+            commands=commands,
         )
 
 
-def _objection(context: Context, reference: str) -> EngineError | None:
-    try:
-        context.engine.ask_registry(reference)
-    except EngineError as error:
-        return error
-    return None
+def _told(reference: str, objection: Objection) -> str:
+    return f"the registry of {reference} {objection}"
+
+
+def _ways_out(objections: Mapping[str, Objection]) -> tuple[str, list[str]]:
+    """Return what to do in words, and what to type; the way without a registry is always open, and comes last."""
+    said = objections.values()
+    remedies = [
+        *(["wait some hours, or log in: who is known may pull more"] if Objection.LIMITED in said else []),
+        *(["log in"] if Objection.DENIED in said else []),
+        *(["mend the image's name in .env"] if Objection.UNKNOWN in said else []),
+        "build stand-ins for the base images, or carry the images over from a machine that has them",
+    ]
+    closed = [name for name, each in objections.items() if each in (Objection.LIMITED, Objection.DENIED)]
+    logins = dict.fromkeys(f"docker login {registry_of(name)}".strip() for name in closed)
+    return "; or ".join(remedies), [*logins, "stockhelper setup", "stockhelper images load FILE"]

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from stockhelper_app import db
+from stockhelper_cli.doctor import connections
 from stockhelper_cli.doctor.check import Check
 from stockhelper_cli.doctor.checks.config_mounts import ConfigMounts
 from stockhelper_cli.doctor.checks.config_passwords import ConfigPasswords
 from stockhelper_cli.doctor.context import Context
 from stockhelper_cli.doctor.judge import judge
+from stockhelper_cli.doctor.registry import Objection, objection_of, registry_of
+from stockhelper_cli.errors import EngineError
 from stockhelper_cli.findings import Finding
 from stockhelper_cli.settings import load_settings
 from tests.fake_engine import FakeEngine
@@ -86,3 +90,36 @@ def test_a_mount_is_judged_by_the_rights_of_the_user_in_the_container(
     yaml = f'services: {{one: {{image: x, user: "{user}", volumes: ["./data:/data{option}"]}}}}\n'
     finding = examined(ConfigMounts(), tmp_path, {}, yaml=yaml)
     assert finding.summary == (f"one cannot {lacks} {folder}" if lacks else f"{folder} (one)")
+
+
+@pytest.mark.parametrize(
+    ("cause", "objection"),
+    [
+        ("toomanyrequests: You have reached your pull rate limit.", Objection.LIMITED),
+        ("pull access denied for x, repository does not exist or may require 'docker login'", Objection.DENIED),
+        ('Head "https://r/v2/x/manifests/1": no basic auth credentials', Objection.DENIED),
+        ("manifest for x:1 not found: manifest unknown", Objection.UNKNOWN),
+        ("dial tcp: lookup r on 192.0.2.1:53: no such host", Objection.UNREACHABLE),
+        ("net/http: TLS handshake timeout", Objection.UNREACHABLE),
+        ("received unexpected HTTP status: 500 Internal Server Error", Objection.UNREACHABLE),
+    ],
+)
+def test_what_a_registry_said_is_told_from_its_silence(cause: str, objection: Objection) -> None:
+    assert objection_of(EngineError("image.registry", "could not", cause=cause)) is objection
+
+
+@pytest.mark.parametrize(
+    ("reference", "registry"),
+    [
+        ("postgres:15", ""),
+        ("library/postgres", ""),
+        ("r.example/x:1", "r.example"),
+        ("127.0.0.1:5000/x", "127.0.0.1:5000"),
+    ],
+)
+def test_a_registry_is_the_part_of_a_name_that_can_be_a_host(reference: str, registry: str) -> None:
+    assert registry_of(reference) == registry
+
+
+def test_the_apps_connections_are_counted_as_the_service_counts_them() -> None:
+    assert connections._BESIDES == db._BESIDES

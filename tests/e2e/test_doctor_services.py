@@ -1,0 +1,236 @@
+"""`doctor` on services that are neither database nor app, in whatever state: they are up in a moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import pytest
+
+from stockhelper_cli.engine.docker_engine import DockerEngine
+from stockhelper_cli.errors import EngineError
+from tests.e2e.altering import altering, in_json
+from tests.e2e.diagnosis import diagnose, names_only
+from tests.e2e.steps import eventually
+from tests.e2e.tunnel import tunnel
+from tests.sandbox import Sandbox, base_images, client, free_port, sandbox
+
+#: A service with which nothing is wrong. It has a check: without one, `up` waits to see whether it goes on running.
+WELL: Final = {
+    "image": "${PYTHON_IMAGE}",
+    "command": ["sleep", "600"],
+    "init": True,
+    "read_only": True,
+    "logging": {"driver": "json-file", "options": {"max-size": "1m"}},
+    "healthcheck": {"test": ["CMD", "true"], "interval": "60s"},
+}
+#: `up` waits for it, and sees how it ends.
+WAITED_FOR: Final = {"healthcheck": {"test": ["CMD", "false"], "interval": "60s"}}
+
+
+@pytest.fixture(scope="module")
+def bare(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A project whose services each test chooses."""
+    with sandbox(tmp_path_factory.mktemp("services")) as made:
+        yield made
+
+
+@pytest.fixture
+def project(bare: Sandbox) -> Sandbox:
+    """The same, with one service that is up and well, and none that another test chose."""
+    write(bare)
+    bare.up("--remove-orphans")
+    return bare
+
+
+def write(project: Sandbox, *, volumes: tuple[str, ...] = (), **services: dict[str, Any]) -> None:
+    """Write its compose file: a service that is well, and others, with what they have besides."""
+    whole = {name: {**WELL, **keys} for name, keys in {"well": {}, **services}.items()}
+    tree = {"services": whole, "volumes": {name: {} for name in volumes}}
+    (project.root / "compose" / "compose.yaml").write_text(json.dumps(tree))
+
+
+def container(project: Sandbox, service: str) -> Any:
+    return client().containers.get(f"{project.name}-{service}-1")
+
+
+# --- whether they run
+def test_services_that_are_well_are_no_fault_nor_is_a_stack_that_is_stopped_or_down(project: Sandbox) -> None:
+    assert names_only(project).statuses("stack.running", "stack.logs", "stack.writes") == ["ok"] * 3
+    assert project.run("stop").code == 0
+    assert "stopped; stockhelper up" in names_only(project).told("stack.running")
+    assert project.run("down").code == 0
+    diagnosis = names_only(project)
+    assert "down; stockhelper up" in diagnosis.told("stack.running")
+    assert diagnosis.statuses("stack.exited", "stack.logs", "stack.writes", "stack.leftovers") == ["skipped"] * 4
+
+
+def test_a_name_that_a_stranger_has_is_named(project: Sandbox) -> None:
+    assert project.run("down").code == 0
+    name = f"{project.name}-well-1"
+    stranger = client().containers.create(base_images()["PYTHON_IMAGE"], name=name, labels={"stockhelper.test": "1"})
+    try:
+        told = names_only(project, "stack.names").told("stack.names")
+        assert f"the container name {name} is taken" in told
+        assert f"docker rename {name}" in told
+    finally:
+        stranger.remove()
+
+
+def test_what_does_not_run_beside_others_is_named_and_started(project: Sandbox) -> None:
+    write(project, idle={}, gone={}, frozen={})
+    project.up()
+    container(project, "idle").stop()
+    container(project, "gone").remove(force=True)
+    container(project, "frozen").pause()
+    told = names_only(project, "stack.running").told("stack.running")
+    for part in ("idle is stopped", "gone has no container", "frozen is paused"):
+        assert part in told
+    mended = diagnose(project, "--fix", "stack.running", "--yes")
+    assert (mended.named, mended.fixed) == (set(), ("stack.running",))
+    assert {container(project, name).status for name in ("idle", "gone", "frozen")} == {"running"}
+
+
+def test_a_container_that_was_killed_is_named_with_its_exit_code_and_last_words(project: Sandbox) -> None:
+    write(project, wordy={"command": ["sh", "-c", "echo so far so good; exec sleep 600"]})
+    project.up()
+    eventually(lambda: container(project, "wordy").logs())
+    container(project, "wordy").kill()
+    told = names_only(project, "stack.exited").told("stack.exited")
+    for part in ("exit code 137: killed", "wordy | so far so good", "stockhelper logs wordy"):
+        assert part in told
+
+
+def test_a_container_that_ran_out_of_memory_is_named_as_such_by_up_too(project: Sandbox) -> None:
+    limits = {"mem_limit": "32m", "memswap_limit": "32m"}
+    write(project, hungry={"command": ["tail", "/dev/zero"], **limits, **WAITED_FOR})
+    error = project.run("up", "--json").json["error"]
+    assert [finding["id"] for finding in error["findings"]] == ["stack.exited"]
+    assert "out of memory (exit code 137)" in names_only(project, "stack.exited").told("stack.exited")
+
+
+def test_a_service_that_exits_again_and_again_is_named_by_up_too(project: Sandbox) -> None:
+    command = ["sh", "-c", "echo going down; exit 3"]
+    write(project, looping={"command": command, "restart": "unless-stopped", **WAITED_FOR})
+    error = project.run("up", "--json").json["error"]
+    assert [finding["id"] for finding in error["findings"]] == ["stack.restarting"]
+    told = names_only(project, "stack.restarting").told("stack.restarting")
+    assert "looping restarts again and again" in told
+    assert "looping | going down" in told
+
+
+def test_a_restart_that_helped_is_told_beside_an_ok(project: Sandbox, tmp_path: Path) -> None:
+    write(project, hardy={"restart": "unless-stopped"})
+    project.up()
+    os.kill(int(container(project, "hardy").attrs["State"]["Pid"]), signal.SIGKILL)
+    eventually(lambda: container(project, "hardy").attrs["RestartCount"] == 1)
+    eventually(lambda: container(project, "hardy").status == "running")
+    names_only(project, "stack.restarting")  # it may be the beginning of more
+    later = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
+    alter = in_json(lambda info: info.update(SystemTime=later))
+    with altering(tmp_path / "docker.sock", "^GET /v[0-9.]+/info$", alter) as environment:
+        diagnosis = diagnose(project, "--skip", "engine.clock", environment=environment)
+    assert not diagnosis.named
+    assert "hardy was started again once since hardy was brought up" in diagnosis.told("stack.restarting")
+
+
+# --- what their checks say
+def test_a_service_that_its_check_calls_unhealthy_is_named_with_what_it_said(project: Sandbox) -> None:
+    test = "test -e /tmp/well || { echo all is lost; exit 1; }"
+    write(project, ill={"healthcheck": {"test": ["CMD-SHELL", test], "interval": "100ms", "retries": 1}})
+    project.run("up", "--timeout", "1")
+    eventually(lambda: container(project, "ill").attrs["State"]["Health"]["Status"] == "unhealthy")
+    told = names_only(project, "stack.health").told("stack.health")
+    assert "ill is unhealthy\nits last check said: all is lost" in told
+
+
+def test_a_service_that_is_healthy_only_now_and_then_is_warned_of(project: Sandbox) -> None:
+    # Each check undoes what the one before did.
+    test = "if test -e /tmp/well; then rm /tmp/well; exit 1; else touch /tmp/well; fi"
+    check = {"test": ["CMD-SHELL", test], "interval": "100ms", "retries": 3}
+    write(project, flapping={"healthcheck": check, "tmpfs": ["/tmp"]})
+    project.up()
+    eventually(lambda: len(container(project, "flapping").attrs["State"]["Health"]["Log"]) == 5)
+    diagnosis = names_only(project, "stack.flapping")
+    assert (diagnosis.code, diagnosis.statuses("stack.flapping", "stack.health")) == (0, ["warning", "ok"])
+    assert "flapping is healthy only now and then: " in diagnosis.told("stack.flapping")
+    assert "of its last 5 checks failed" in diagnosis.told("stack.flapping")
+
+
+# --- what they write
+def test_a_log_that_nothing_bounds_is_warned_of_with_its_size(project: Sandbox) -> None:
+    talking = "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 1000; exec sleep 600"
+    unbound = {"logging": {"driver": "json-file"}, "command": ["sh", "-c", talking]}
+    write(project, wordy=unbound, brief={"logging": {"driver": "local"}})
+    project.up()
+    eventually(lambda: len(container(project, "wordy").logs(tail=3500)) >= 3_000_000)
+    diagnosis = names_only(project, "stack.logs")
+    assert (diagnosis.code, diagnosis.statuses("stack.logs")) == (0, ["warning"])
+    assert "the log of wordy grows without bounds" in diagnosis.told("stack.logs")
+    assert "wordy: 3." in diagnosis.told("stack.logs")
+
+
+def test_what_is_written_outside_of_volumes_is_measured_and_warned_of_when_it_is_much(project: Sandbox) -> None:
+    write(project, scribe={"read_only": False})
+    project.up()
+    assert "scribe 0 MB" in names_only(project).told("stack.writes")
+    silence = EngineError("engine.timeout", "could not measure the container: the engine does not answer")
+    with patch.object(DockerEngine, "written_bytes", side_effect=silence):
+        assert "scribe more than can soon be measured" in names_only(project).told("stack.writes")
+    assert container(project, "scribe").exec_run(["truncate", "-s", "150M", "/tmp/report"]).exit_code == 0
+    diagnosis = names_only(project, "stack.writes")
+    assert (diagnosis.code, diagnosis.statuses("stack.writes")) == (0, ["warning"])
+    assert "scribe 157 MB" in diagnosis.told("stack.writes")
+    (command,) = diagnosis.findings["stack.writes"]["remedy"]["commands"]
+    assert b"A /tmp/report" in subprocess.run(command.split(), check=True, capture_output=True).stdout
+
+
+def test_a_volume_that_the_service_may_not_write_to_is_named_with_the_way_out(project: Sandbox) -> None:
+    write(project, barred={"user": "10001:10001", "volumes": ["reports:/reports"]}, volumes=("reports",))
+    project.up()
+    diagnosis = names_only(project, "stack.volumes")
+    told = diagnosis.told("stack.volumes")
+    assert "barred cannot write to /reports" in told
+    assert "is not writable for user 10001" in told
+    (command,) = diagnosis.findings["stack.volumes"]["remedy"]["commands"]
+    subprocess.run(command.split(), check=True, capture_output=True)
+    names_only(project)
+
+
+# --- what is left of others
+def test_an_orphan_is_told_of_and_warned_of_when_it_is_in_the_way(project: Sandbox) -> None:
+    ports = {"ports": [f"127.0.0.1:{free_port()}:80"]}
+    write(project, former=ports)
+    project.up()
+    write(project)
+    assert f"{project.name}-former-1 (running) belongs to no service" in names_only(project).told("stack.orphans")
+    write(project, well=ports)
+    told = names_only(project, "stack.orphans").told("stack.orphans")
+    assert f"{project.name}-former-1 has port " in told
+    assert "stockhelper up --remove-orphans" in told
+
+
+def test_what_a_killed_up_left_is_told_beside_an_ok_until_it_runs_twice_and_is_finished(project: Sandbox) -> None:
+    write(project, well={"environment": {"CHANGED": "1"}})
+    former = container(project, "well")
+    with tunnel() as way:
+        # It makes another one, stops this one, starts that, and would then remove this.
+        process = project.start("up", environment=way.environment)
+        way.on_request(3, process.kill)
+        process.communicate(timeout=60)
+    told = names_only(project).told("stack.leftovers")
+    assert "is left of a change that was broken off; the next up finishes it" in told
+    former.start()
+    diagnosis = names_only(project, "stack.leftovers")
+    assert (diagnosis.code, diagnosis.statuses("stack.leftovers")) == (0, ["warning"])
+    assert "well runs 2 times" in diagnosis.told("stack.leftovers")
+    mended = diagnose(project, "--fix", "stack.leftovers", "--yes")
+    assert (mended.named, mended.fixed) == (set(), ("stack.leftovers",))
+    assert container(project, "well").id != former.id
