@@ -95,8 +95,15 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
     Former databases that a restore has kept go when it is made. Raises `StockhelperError`: backup.failed, and what
     verifying raises; then nothing is left of it but, if it was whole, the unverified backup.
     """
-    folder = backups.folder_of(project.root, project.environment)
     server, database = server_of(project, engine)
+    return create_from(project, server, database, emit, cause=cause, verify=verify)
+
+
+def create_from(
+    project: Project, server: Server, database: str, emit: Emit, *, cause: str, verify: bool = False
+) -> Made:
+    """Make a backup as `create` does, of a server that need not be the project's own container."""
+    folder = backups.folder_of(project.root, project.environment)
     watch = Stopwatch()
     backups.sweep(folder, project.name)
     now = datetime.now(UTC)
@@ -165,6 +172,11 @@ def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backu
 def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup:
     with restored(server, backup, database, emit, verb="verify"):
         pass
+    return verified(backup)
+
+
+def verified(backup: Backup) -> Backup:
+    """Note that a backup was restored just now, and that what came out was what had gone in; return it so."""
     return backups.mark_verified(backup, datetime.now(UTC).replace(microsecond=0))
 
 
@@ -220,14 +232,14 @@ def read_whole(server: Server, backup: Backup, database: str, emit: Emit) -> Non
             _refuse_foreign(name, contents.decode(errors="replace"), server, database)
             # `--list` looks at the beginning only; writing it out as SQL needs all of it.
             command = ["pg_restore", "--file=/dev/null"]
-            feed(server.open(command, stdin=True), _checked(backup, under_way.advance))
+            feed(server.open(command, stdin=True), checked(backup, under_way.advance))
         except ServerError as error:
             if "unsupported version" in str(error):
                 raise StockhelperError(
                     "backup.newer_major",
                     f"{name} was made by a newer PostgreSQL than this one ({server.version()})",
                     cause=str(error),
-                    next=["set POSTGRES_IMAGE in .env to that version, with a new volume"],
+                    next=["set POSTGRES_IMAGE in .env to that version, then: stockhelper db upgrade"],
                 ) from error
             raise _damaged(name, str(error)) from error
 
@@ -279,7 +291,7 @@ def _restore(server: Server, backup: Backup, scratch: str, emit: Emit, advance: 
         server.execute(f"CREATE ROLE {identifier(role)} NOLOGIN")
         emit(Warned(f"the role {role} was made, without the right to log in: the backup grants it something"))
     command = ["pg_restore", "--exit-on-error", "--no-owner", "--no-password", f"--dbname={scratch}"]
-    feed(server.open(command, stdin=True), _checked(backup, advance))
+    feed(server.open(command, stdin=True), checked(backup, advance))
     return server.contents(scratch)
 
 
@@ -313,7 +325,7 @@ def failing_as(code: str, message: str) -> Iterator[None]:
         raise StockhelperError(code, message, cause=str(error), next=["stockhelper logs db"]) from error
 
 
-def _checked(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
+def checked(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
     """Yield a dump; after its last byte, raise `StockhelperError` (backup.damaged) if it is not what was written."""
     digest = hashlib.sha256()
     for piece in backup.pieces():
@@ -353,7 +365,7 @@ def _refuse_foreign(name: str, listing: str, server: Server, database: str) -> N
         raise StockhelperError(
             "backup.newer_major",
             f"{name} was made by PostgreSQL {version.split()[0]}, which is newer than this one ({mine})",
-            next=["set POSTGRES_IMAGE in .env to that version, with a new volume"],
+            next=["set POSTGRES_IMAGE in .env to that version, then: stockhelper db upgrade"],
         )
 
 

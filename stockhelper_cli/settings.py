@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -58,6 +59,12 @@ def _absolute(value: str) -> str:
     return value
 
 
+def _volume_name(value: str) -> str:
+    if re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", value):
+        return value
+    raise ValueError("is not a volume's name: letters, digits, and within it _ . -")
+
+
 def _clock(value: str | dt.time) -> dt.time:
     if isinstance(value, dt.time):
         return value
@@ -104,6 +111,7 @@ class Settings(BaseSettings):
     SYNC_FROM: Annotated[dt.date, PlainValidator(_day)] | None = None
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
+    POSTGRES_VOLUME: Annotated[str, AfterValidator(_volume_name)] | None = None
 
     @field_validator("APP_DB_USER")
     @classmethod

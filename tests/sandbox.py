@@ -36,6 +36,8 @@ RUN_PREFIX = f"{PREFIX}{os.getpid()}-"
 #: One image for all tests of a checkout: copies of the same sources have the same digest, so it is built once. Another
 #: checkout's tests, at the same time on the same engine, have one of their own.
 APP_IMAGE = f"localhost/stockhelper-test-app:{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
+#: The image of a newer PostgreSQL major than the stack's.
+NEXT_POSTGRES = "localhost/stockhelper-postgres:17"
 #: Seconds that any one command may take.
 TIME_LIMIT = 300
 _COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
