@@ -50,8 +50,13 @@ KEY: Final = "POSTGRES_VOLUME"
 _EMPTY_CLUSTER: Final = 96 * 1024 * 1024
 #: Lies beside the data in a volume to which all of it has come.
 _MARK: Final = "stockhelper.upgraded"
-#: Ends the server when the run that keeps this command's input open is gone, in whatever way.
-_LEASH: Final = ("sh", "-c", "cat >/dev/null; kill -INT 1")
+#: Where a server of ours waits for its leash, for 20 s: without one it must not start, as nothing would end it.
+_LEASH_FOLDER: Final = "/leash"
+_ON_A_LEASH: Final = (
+    f'for _ in $(seq 200); do [ -e {_LEASH_FOLDER}/on ] && exec "$@"; sleep 0.1; done; echo "no leash" >&2; exit 1'
+)
+#: Lets the server start, and ends it when the run that keeps this command's input open is gone, in whatever way.
+_LEASH: Final = ("sh", "-c", f"touch {_LEASH_FOLDER}/on; cat >/dev/null; kill -INT 1")
 #: Waits a second at most for the server to take connections over TCP.
 _LISTENS: Final = ("sh", "-c", "for _ in $(seq 20); do pg_isready -q -h 127.0.0.1 && exit; sleep 0.05; done; exit 1")
 #: What pg_dumpall writes around its statements for newer clients; older ones do not know it.
@@ -102,17 +107,24 @@ class Upgraded:
 
 
 def upgrade(
-    load: Callable[[str], Project], engine: Engine, former_image: str, emit: Emit, *, timeout: float
+    load: Callable[[str], Project],
+    engine: Engine,
+    former_image: str,
+    emit: Emit,
+    *,
+    environ: Mapping[str, str],
+    timeout: float,
 ) -> Upgraded:
     """Move the database to the major of the image that the project names, and bring the stack up on it.
 
     `load` reads the project as it is with this name for the volume ("": as it is). `former_image` is what serves the
-    volume, "" to look for it. The caller holds the project's lock. Raises `StockhelperError`: db.other_major for an
-    older image, config.compose where the files do not let the volume be another one, usage where .env does not
-    decide, image.missing, disk.full, db.volume_in_use, backup.failed, restore.failed, backup.mismatch; the stack then
-    runs again as it did. What `up` raises at the end leaves the database in its new place.
+    volume, "" to look for it; `environ` is the shell's. The caller holds the project's lock. Raises `StockhelperError`:
+    db.other_major for an older image, config.compose where the files do not let the volume be another one, usage where
+    .env does not decide, image.missing, disk.full, db.volume_in_use, backup.failed, restore.failed, backup.mismatch;
+    the stack then runs again as it did. What `up` raises at the end leaves the database in its new place.
     """
     project = load("")
+    file = file_that_decides(project, KEY, environ)
     service = backing.service_of_database(project)
     state = _with_image(project, engine, service, emit)
     image = state.images[service.image]
@@ -140,7 +152,6 @@ def upgrade(
         )
     refuse_second_server(engine, volume.name, {container.id for container in state.of_service(service.name)})
     former = _former_image(engine, state, service, found.major, former_image)
-    file = file_that_decides(project, KEY)
     moved = _moved(load, engine, project, volume, wanted)
     running = [name for name in project.services if any(c.running for c in state.of_service(name))]
     server_of_stack = backing.server_of(project, engine)[0] if service.name in running else None
@@ -277,9 +288,12 @@ def _serving(
     service = backing.service_of_database(project)
     spec = container_spec(project, service, image_id=image.id, api_version=engine.api_version)
     kept = {key: value for key, value in spec.body["Labels"].items() if key != labels.NUMBER}
+    command = [*(spec.body.get("Entrypoint") or ["docker-entrypoint.sh"]), *(spec.body.get("Cmd") or ["postgres"])]
     body = {
         **spec.body,
         "Image": image.id,
+        "Entrypoint": ["sh", "-c", _ON_A_LEASH, "server"],
+        "Cmd": command,
         "Labels": {**kept, labels.ONEOFF: "True", labels.UPGRADE: major},
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
@@ -287,6 +301,7 @@ def _serving(
             "NetworkMode": "none",
             "PortBindings": {},
             "RestartPolicy": {"Name": "no"},
+            "Tmpfs": {**(spec.body["HostConfig"].get("Tmpfs") or {}), _LEASH_FOLDER: "mode=1777"},
         },
     }
     body.pop("NetworkingConfig", None)

@@ -99,11 +99,16 @@ class Sandbox:
         return [sys.executable, "-m", "stockhelper_cli", *arguments]
 
     def run(
-        self, *arguments: str, cwd: Path | None = None, stdin: str = "", environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> Result:
-        """Run `stockhelper` to its end."""
+        """Run `stockhelper` to its end; `within` are words that go before its own."""
         done = subprocess.run(
-            self.command(*arguments),
+            [*within, *self.command(*arguments)],
             cwd=cwd or self.root,
             env=self.environment(environment or {}),
             input=stdin,

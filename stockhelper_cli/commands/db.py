@@ -76,7 +76,7 @@ def upgrade(
         exclusive(engine.info().id, project.name),
         invocation.progress(project) as emit,
     ):
-        result = upgrading.upgrade(load, engine, former, emit, timeout=timeout)
+        result = upgrading.upgrade(load, engine, former, emit, environ=invocation.environ, timeout=timeout)
     invocation.console.succeed("db upgrade", result.as_json(), lambda show: _render_upgrade(result, show))
 
 

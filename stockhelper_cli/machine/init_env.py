@@ -7,7 +7,7 @@ import re
 import secrets
 import string
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -61,10 +61,13 @@ def init_env(root: Path) -> EnvResult:
     return EnvResult(path, created=True, generated=tuple(generated))
 
 
-def file_that_decides(project: Project, key: str) -> Path:
-    """Return the env file of a project, in which a key may be set. Raises `StockhelperError` (usage) where none may."""
+def file_that_decides(project: Project, key: str, environ: Collection[str] = ()) -> Path:
+    """Return the env file of a project in which a key may be set; `environ` is the shell's, which would count more.
+
+    Raises `StockhelperError` (usage) where none may.
+    """
     dotenv = project.dotenv
-    if dotenv is None or dotenv.get(key) != project.environment.get(key):
+    if dotenv is None or key in environ or dotenv.get(key) != project.environment.get(key):
         raise StockhelperError(
             "usage",
             f"{key} is not .env's to decide",
