@@ -42,6 +42,7 @@ from stockhelper_cli.machine.init_env import file_that_decides, set_value
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project, Service, Volume
     from stockhelper_cli.converge.state import ObservedState
+    from stockhelper_cli.converge.volume import DataDirectory
     from stockhelper_cli.engine.protocol import Container, Engine, Image
 
 #: The key of .env that names the database's volume.
@@ -50,10 +51,10 @@ KEY: Final = "POSTGRES_VOLUME"
 _EMPTY_CLUSTER: Final = 96 * 1024 * 1024
 #: Lies beside the data in a volume to which all of it has come.
 _MARK: Final = "stockhelper.upgraded"
-#: Where a server of ours waits for its leash, for 20 s: without one it must not start, as nothing would end it.
+#: Where a server of ours waits for its leash, for 10 s: without one it must not start, as nothing would end it.
 _LEASH_FOLDER: Final = "/leash"
 _ON_A_LEASH: Final = (
-    f'for _ in $(seq 200); do [ -e {_LEASH_FOLDER}/on ] && exec "$@"; sleep 0.1; done; echo "no leash" >&2; exit 1'
+    f'for _ in $(seq 100); do [ -e {_LEASH_FOLDER}/on ] && exec "$@"; sleep 0.1; done; echo "no leash" >&2; exit 1'
 )
 #: Lets the server start, and ends it when the run that keeps this command's input open is gone, in whatever way.
 _LEASH: Final = ("sh", "-c", f"touch {_LEASH_FOLDER}/on; cat >/dev/null; kill -INT 1")
@@ -130,43 +131,33 @@ def upgrade(
     image = state.images[service.image]
     volume, target = _volume_of_data(project, state, service, image)
     state = _sweep(project, engine, state, service, image, volume, target, emit)
-    found = read_volume(project, engine, state, service, image, volume.name, target)
+    major = _major_of(read_volume(project, engine, state, service, image, volume.name, target), volume)
     wanted = image.environment.get("PG_MAJOR", "")
-    if found is None or not found.started:
-        raise StockhelperError(
-            "failed",
-            f"there is no database to upgrade in the volume {volume.name}",
-            cause="no server has ever run on it",
-            next=["stockhelper up"],
-        )
-    after = Place(wanted, service.image, volume.name)
-    if found.major == wanted:
+    if major == wanted:
         stack.up(project, engine, _options(project, state, timeout), emit)
-        return Upgraded(after, after)
-    if not is_newer(wanted, found.major):
+        place = Place(major, service.image, volume.name)
+        return Upgraded(place, place)
+    if not is_newer(wanted, major):
         raise StockhelperError(
             "db.other_major",
-            f"the volume {volume.name} is of PostgreSQL {found.major}, and {service.image} is {wanted or 'of none'}",
+            f"the volume {volume.name} is of PostgreSQL {major}, and {service.image} is {wanted or 'of none'}",
             cause="a database can be moved to a newer major only",
-            next=[f"set POSTGRES_IMAGE to one of PostgreSQL {found.major} or newer in .env"],
+            next=[f"set POSTGRES_IMAGE to one of PostgreSQL {major} or newer in .env"],
         )
     refuse_second_server(engine, volume.name, {container.id for container in state.of_service(service.name)})
-    former = _former_image(engine, state, service, found.major, former_image)
+    former = _former_image(engine, state, service, major, former_image)
     moved = _moved(load, engine, project, volume, wanted)
     running = [name for name in project.services if any(c.running for c in state.of_service(name))]
-    server_of_stack = backing.server_of(project, engine)[0] if service.name in running else None
-    if server_of_stack is not None:
-        _refuse_without_room(server_of_stack)
+    if service.name in running:
+        _refuse_without_room(backing.server_of(project, engine)[0])
 
-    name, body = volume_spec(moved, moved.volumes[volume.key])
-    with step("create", f"volume {name}", emit):
-        engine.create_volume(name, {**body, "Labels": {**body["Labels"], labels.UPGRADED_FROM: volume.name}})
+    name = _create_volume(moved, engine, volume, emit)
     stopped = 0.0
     try:
         with _serving(moved, engine, image, wanted, emit, timeout) as new:
             stopped = time.monotonic()
             stack.stop(project, engine, (), emit)
-            with _serving(project, engine, former, found.major, emit, timeout) as old:
+            with _serving(project, engine, former, major, emit, timeout) as old:
                 _refuse_without_room(old)
                 backup, rows = _move(project, old, new, emit)
             with backing.failing_as("restore.failed", "the upgrade could not be ended"):
@@ -176,7 +167,7 @@ def upgrade(
         if load("").volumes[volume.key].name != name:  # an interruption may come right behind the switch
             _give_up(project, engine, name, running if stopped else [], emit, timeout)
         raise
-    before = Place(found.major, _name_of(former, former_image), volume.name)
+    before = Place(major, _name_of(former, former_image), volume.name)
     project = load("")  # what the services are given of .env has changed with it
     try:
         stack.up(project, engine, _options(project, state, timeout), emit)
@@ -223,6 +214,18 @@ def _volume_of_data(project: Project, state: ObservedState, service: Service, im
         cause="the data would be in a volume without a name, or lost with the container",
         next=[f"set PGDATA in the environment of {service.name} to a folder of its volume"],
     )
+
+
+def _major_of(found: DataDirectory | None, volume: Volume) -> str:
+    """Return the major that made what lies in a volume. Raises `StockhelperError` (failed) for what is no database."""
+    if found is None or not found.started:
+        raise StockhelperError(
+            "failed",
+            f"there is no database to upgrade in the volume {volume.name}",
+            cause="no server has ever run on it",
+            next=["stockhelper up"],
+        )
+    return found.major
 
 
 def _former_image(engine: Engine, state: ObservedState, service: Service, major: str, given: str) -> Image:
@@ -280,6 +283,14 @@ def _refuse_without_room(server: Server) -> None:
 
 
 # --- the way over
+def _create_volume(moved: Project, engine: Engine, former: Volume, emit: Emit) -> str:
+    """Create the volume that the data will be in, and return its name."""
+    name, body = volume_spec(moved, moved.volumes[former.key])
+    with step("create", f"volume {name}", emit):
+        engine.create_volume(name, {**body, "Labels": {**body["Labels"], labels.UPGRADED_FROM: former.name}})
+    return name
+
+
 @contextmanager
 def _serving(
     project: Project, engine: Engine, image: Image, major: str, emit: Emit, timeout: float
@@ -315,8 +326,8 @@ def _serving(
             wait_ready(engine, service, name, Condition.STARTED, probe, timeout=timeout, cancelled=Flag())
         with closing(leash):
             yield Server(engine, container, Credentials.of(service.environment).user)
-        engine.stop(container)
     finally:
+        engine.stop(container)
         engine.remove_container(container, force=True, volumes=True)
 
 
@@ -387,12 +398,14 @@ def _give_up(
     timeout: float,
 ) -> None:
     """Take away what was made, and start what had run; what of it fails must not hide why that is needed."""
-    try:
-        engine.remove_volume(volume)
-        if services:
-            stack.start(project, engine, services, timeout, emit)
-    except StockhelperError as further:
-        emit(Warned(f"not undone: {further.message}; stockhelper up does, with the former POSTGRES_IMAGE"))
+    undoing: list[Callable[[], object]] = [lambda: engine.remove_volume(volume)]
+    if services:
+        undoing.append(lambda: stack.start(project, engine, services, timeout, emit))
+    for undo in undoing:
+        try:
+            undo()
+        except StockhelperError as further:
+            emit(Warned(f"{further.message}; stockhelper up with the former POSTGRES_IMAGE goes on from here"))
 
 
 def _sweep(

@@ -118,7 +118,8 @@ def test_killed_before_the_switch_the_old_image_serves_every_row(old: Sandbox, k
 def test_every_row_that_was_acknowledged_comes_along_and_the_way_back_is_open(old: Sandbox) -> None:
     explained(old.run("up"), 3, "is of PostgreSQL 15, and the image is PostgreSQL 17", "next: stockhelper db upgrade")
     old.psql("CREATE TABLE acknowledged (id int PRIMARY KEY)")
-    inserts = 'for i in $(seq 1000000); do echo "INSERT INTO acknowledged VALUES ($i) RETURNING id; SELECT pg_sleep(0.01);"; done'
+    insert = "INSERT INTO acknowledged VALUES ($i) RETURNING id; SELECT pg_sleep(0.01);"
+    inserts = f'for i in $(seq 1000000); do echo "{insert}"; done'
     writing = ["docker", "exec", f"{old.name}-db-1", "sh", "-c", f"{inserts} | psql -XAtqU stockhelper stockhelper"]
     with subprocess.Popen(writing, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout
