@@ -172,14 +172,14 @@ def upgrade(
     try:
         stack.up(project, engine, _options(project, state, timeout), emit)
     except StockhelperError as error:
-        error.next = (*error.next, way_back(before))
+        error.next = (*error.next, f"back to PostgreSQL {major}: {way_back(before)}")
         raise
     return Upgraded(before, Place(wanted, service.image, name), backup, rows, time.monotonic() - stopped)
 
 
 def way_back(before: Place) -> str:
     """Return what takes the stack back to the data as it was before an upgrade."""
-    return f"back: set POSTGRES_IMAGE={before.image} and {KEY}={before.volume} in .env, then: stockhelper up"
+    return f"set POSTGRES_IMAGE={before.image} and {KEY}={before.volume} in .env, then: stockhelper up"
 
 
 # --- before anything is touched

@@ -95,14 +95,11 @@ def _render_upgrade(result: Upgraded, show: Callable[..., None]) -> None:
             f" the stack was away for {result.outage:.1f} s.",
         )
     )
-    show(
-        paint(
-            "The data as it was is in the volume ", (before.volume, "bold"), ", and in ", (str(result.backup), "bold")
-        )
-    )
-    show(paint("  ", (way_back(before), "cyan")))
-    show(paint(f"  what is written from now on is in {after.volume} only"))
-    show(paint("  when nobody wants it back any more: ", (f"docker volume rm {before.volume}", "cyan")))
+    show(paint("What was there stays as it was; what is written from now on is not in it:"))
+    show(paint("  volume   ", (before.volume, "bold")))
+    show(paint("  backup   ", (str(result.backup), "bold")))
+    show(paint("  back     ", (way_back(before), "cyan")))
+    show(paint("  let go   ", (f"docker volume rm {before.volume}", "cyan")))
 
 
 def _read_password() -> str:
