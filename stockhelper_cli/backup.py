@@ -101,9 +101,16 @@ def create(project: Project, engine: Engine, emit: Emit, *, cause: str, verify: 
     Former databases that a restore has kept go when it is made. Raises `StockhelperError`: backup.failed, and what
     verifying raises; then nothing is left of it but, if it was whole, the unverified backup.
     """
+    server, database = server_of(project, engine)
+    return create_from(project, server, database, emit, cause=cause, verify=verify)
+
+
+def create_from(
+    project: Project, server: Server, database: str, emit: Emit, *, cause: str, verify: bool = False
+) -> Made:
+    """Make a backup as `create` does, of a server that need not be the project's own container."""
     folder = backups.folder_of(project.root, project.environment)
     recipients = recipients_of(project)
-    server, database = server_of(project, engine)
     watch = Stopwatch()
     backups.sweep(folder, project.name)
     now = datetime.now(UTC)
@@ -203,6 +210,11 @@ def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backu
 def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup:
     with restored(server, backup, database, emit, verb="verify"):
         pass
+    return verified(backup)
+
+
+def verified(backup: Backup) -> Backup:
+    """Note that a backup was restored just now, and that what came out was what had gone in; return it so."""
     return backups.mark_verified(backup, datetime.now(UTC).replace(microsecond=0))
 
 
@@ -291,18 +303,18 @@ def read_whole(server: Server, backup: Backup, database: str, emit: Emit) -> Non
         raise _damaged(name, f"it has {backup.size} bytes, and had {backup.manifest.size} when it was made")
     with step("read", name, emit) as under_way:
         try:
-            contents = feed(server.open(["pg_restore", "--list"], stdin=True), _dump(backup, lambda _: None))
+            contents = feed(server.open(["pg_restore", "--list"], stdin=True), plain(backup, lambda _: None))
             _refuse_foreign(name, contents.decode(errors="replace"), server, database)
             # `--list` looks at the beginning only; writing it out as SQL needs all of it.
             command = ["pg_restore", "--file=/dev/null"]
-            feed(server.open(command, stdin=True), _dump(backup, under_way.advance))
+            feed(server.open(command, stdin=True), plain(backup, under_way.advance))
         except ServerError as error:
             if "unsupported version" in str(error):
                 raise StockhelperError(
                     "backup.newer_major",
                     f"{name} was made by a newer PostgreSQL than this one ({server.version()})",
                     cause=str(error),
-                    next=["set POSTGRES_IMAGE in .env to that version, with a new volume"],
+                    next=["set POSTGRES_IMAGE in .env to that version, then: stockhelper db upgrade"],
                 ) from error
             raise _damaged(name, str(error)) from error
 
@@ -354,7 +366,7 @@ def _restore(server: Server, backup: Backup, scratch: str, emit: Emit, advance: 
         server.execute(f"CREATE ROLE {identifier(role)} NOLOGIN")
         emit(Warned(f"the role {role} was made, without the right to log in: the backup grants it something"))
     command = ["pg_restore", "--exit-on-error", "--no-owner", "--no-password", f"--dbname={scratch}"]
-    feed(server.open(command, stdin=True), _dump(backup, advance))
+    feed(server.open(command, stdin=True), plain(backup, advance))
     return server.contents(scratch)
 
 
@@ -388,7 +400,7 @@ def failing_as(code: str, message: str) -> Iterator[None]:
         raise StockhelperError(code, message, cause=str(error), next=["stockhelper logs db"]) from error
 
 
-def _dump(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
+def plain(backup: Backup, advance: Callable[[int], None]) -> Iterator[bytes]:
     """Yield a dump as pg_restore takes it; `advance` is told how much of its file (bytes) was read.
 
     Raises `StockhelperError`: backup.damaged, at the latest after the last byte, and backup.identity.
@@ -453,7 +465,7 @@ def _refuse_foreign(name: str, listing: str, server: Server, database: str) -> N
         raise StockhelperError(
             "backup.newer_major",
             f"{name} was made by PostgreSQL {version.split()[0]}, which is newer than this one ({mine})",
-            next=["set POSTGRES_IMAGE in .env to that version, with a new volume"],
+            next=["set POSTGRES_IMAGE in .env to that version, then: stockhelper db upgrade"],
         )
 
 

@@ -69,14 +69,6 @@ def set_password(
 
 
 def _write(project: Project, password: str) -> None:
-    from stockhelper_cli.machine.init_env import set_value
+    from stockhelper_cli.machine.init_env import file_that_decides, set_value
 
-    dotenv = project.dotenv
-    if dotenv is None or dotenv.get(KEY) != project.environment.get(KEY):
-        raise StockhelperError(
-            "usage",
-            f"{KEY} is not .env's to decide",
-            cause="the shell's environment, or no file at all, sets it",
-            next=[f"unset {KEY}, then the same again"],
-        )
-    set_value(dotenv.path, KEY, password)
+    set_value(file_that_decides(project, KEY), KEY, password)

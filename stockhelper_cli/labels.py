@@ -20,6 +20,10 @@ VOLUME: Final = PREFIX + "volume"
 SLUG: Final = PREFIX + "slug"
 REPLACE: Final = PREFIX + "replace"
 
+#: On a container in which `db upgrade` runs a server of its own: that one's major.
+UPGRADE: Final = "stockhelper.upgrade"
+#: On a volume that `db upgrade` made: the volume that the data came from.
+UPGRADED_FROM: Final = "stockhelper.upgraded-from"
 #: On an image that we built: the digest of the build's inputs (`stockhelper_cli.machine` and `converge` compare it).
 BUILD_INPUTS: Final = "stockhelper.build-inputs"
 #: On an image that we built: the migration heads it brings, comma-joined.

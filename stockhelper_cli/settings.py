@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -57,6 +58,12 @@ def _absolute(value: str) -> str:
     if ":" in value:
         raise ValueError("has a colon in it, which Compose takes for the end of the path")
     return value
+
+
+def _volume_name(value: str) -> str:
+    if re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", value):
+        return value
+    raise ValueError("is not a volume's name: letters, digits, and within it _ . -")
 
 
 def _clock(value: str | dt.time) -> dt.time:
@@ -121,6 +128,7 @@ class Settings(BaseSettings):
     IMAGE_MAX_AGE_DAYS: Annotated[int, Field(ge=1, le=3650)] = 180
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
+    POSTGRES_VOLUME: Annotated[str, AfterValidator(_volume_name)] | None = None
 
     @field_validator("APP_DB_USER")
     @classmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stockhelper_cli.main import run
 from tests import compose_cli
-from tests.sandbox import sandbox
+from tests.sandbox import NEXT_POSTGRES, sandbox
 
 if __name__ == "__main__":
     root = Path(__file__).parent.parent
@@ -19,6 +19,10 @@ if __name__ == "__main__":
     if code:
         sys.exit(code)
     compose_cli.install()
+    # Of the major that the tests upgrade to; where it is there already, this takes no time.
+    with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder), POSTGRES_IMAGE=NEXT_POSTGRES) as project:
+        if code := run(["--directory", str(project.root), "--yes", "setup"]):
+            sys.exit(code)
     # Before the tests' workers: all of them share this image, and none of them must build it from under another.
     with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder)) as project:
         sys.exit(run(["--directory", str(project.root), "build"]))

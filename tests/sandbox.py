@@ -36,6 +36,8 @@ RUN_PREFIX = f"{PREFIX}{os.getpid()}-"
 #: One image for all tests of a checkout: copies of the same sources have the same digest, so it is built once. Another
 #: checkout's tests, at the same time on the same engine, have one of their own.
 APP_IMAGE = f"localhost/stockhelper-test-app:{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
+#: The image of a newer PostgreSQL major than the stack's.
+NEXT_POSTGRES = "localhost/stockhelper-postgres:17"
 #: Seconds that any one command may take.
 TIME_LIMIT = 300
 _COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
@@ -97,11 +99,16 @@ class Sandbox:
         return [sys.executable, "-m", "stockhelper_cli", *arguments]
 
     def run(
-        self, *arguments: str, cwd: Path | None = None, stdin: str = "", environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> Result:
-        """Run `stockhelper` to its end."""
+        """Run `stockhelper` to its end; `within` are words that go before its own."""
         done = subprocess.run(
-            self.command(*arguments),
+            [*within, *self.command(*arguments)],
             cwd=cwd or self.root,
             env=self.environment(environment or {}),
             input=stdin,

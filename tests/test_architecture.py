@@ -61,6 +61,8 @@ LAYERS: dict[str, set[str]] = {
     | {"status", "stack", "backup"},
     "data": {*GROUND, "engine.protocol", "engine.exchange", "compose", "converge", "status"},
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
+    "upgrade": {*GROUND, "engine.protocol", "engine.pull", "compose", "database", "converge"}
+    | {"machine", "stack", "backup"},
     "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "compose", "database", "converge"}
     | {"machine", "secrets", "stack", "status", "migration", "backup", "credentials"},
     "commands": {
@@ -76,7 +78,7 @@ LAYERS: dict[str, set[str]] = {
         "database",
     }
     | {"machine", "stack", "status", "logs", "migration", "archive", "terminal", "secrets"}
-    | {"backup", "restore", "credentials", "data", "doctor"},
+    | {"backup", "restore", "upgrade", "credentials", "data", "doctor"},
     "streams": set(),
     "main": {*GROUND, "console", "commands", "streams"},
     "__main__": {"main"},

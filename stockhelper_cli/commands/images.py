@@ -51,11 +51,14 @@ def pull(invocation: Invocation) -> None:
 
 def build_base(invocation: Invocation) -> None:
     """Build the stand-ins for the base images from distribution packages."""
+    from stockhelper_cli.compose.dotenv import load_dotenv
     from stockhelper_cli.machine.images import build_stand_ins
 
     root = invocation.root()
+    env = root / ".env"
+    settings = load_dotenv(env, invocation.environ) if env.exists() else {}
     with invocation.engine() as engine, invocation.console.progress() as emit:
-        built = build_stand_ins(engine, root, emit)
+        built = build_stand_ins(engine, root, settings, invocation.environ, emit)
     invocation.console.succeed("images build-base", {"built": list(built)}, lambda show: _render_built(built, show))
 
 

@@ -140,15 +140,17 @@ class _Up:
     replaced: set[str] = field(default_factory=set)
     #: Container id -> the id of the action that stops it.
     stopped: dict[str, str] = field(default_factory=dict)
-    #: The ids of the actions that remove orphans: what is made may need a name or a port of theirs.
+    #: The ids of the actions that remove what is in the way: what is made may need a name, a port or a volume of it.
     cleared: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
         services = brought_up(self.project, self.state, self.rules.services)
         self.refuse_strangers(services)
+        left = [container for container in self.state.containers if labels.UPGRADE in container.labels]
+        self.cleared = tuple(self.remove(container, "left behind by an upgrade") for container in left)
         orphans = orphans_of(self.project, self.state)
         if self.rules.remove_orphans:
-            self.cleared = tuple(self.remove(container, "orphan") for container in orphans)
+            self.cleared += tuple(self.remove(container, "orphan") for container in orphans)
             orphans = []
         self.volumes(services)
         self.networks(services)

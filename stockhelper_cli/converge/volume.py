@@ -6,6 +6,7 @@ cannot tell apart at all when each sits in a container of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ def refuse_unfit_volume(project: Project, engine: Engine, state: ObservedState, 
         volume = project.volumes.get(mount.get("source", "")) if mount["type"] == "volume" else None
         if volume is None or volume.name not in state.volumes:
             continue
-        refuse_second_server(engine, volume.name, {container.id for container in state.of_service(service.name)})
+        # What a killed upgrade has left behind is removed by the plan before anything is started.
+        left = [container for container in state.containers if labels.UPGRADE in container.labels]
+        refuse_second_server(engine, volume.name, {c.id for c in (*left, *state.of_service(service.name))})
         image = engine.image(service.image)
         if (Kind.CREATE, service.name) not in touched or image is None:
             continue
@@ -73,12 +76,24 @@ def refuse_other_major(found: DataDirectory, service: Service, image: Image, vol
             "db.other_major",
             f"the volume {volume} is of PostgreSQL {found.major}, and the image is PostgreSQL {wanted}",
             cause=f"{service.image} cannot read its files; the volume was not touched",
-            next=[
-                f"set POSTGRES_IMAGE to one of PostgreSQL {found.major} in .env, then: stockhelper up",
-                "to change the version: stockhelper backup create with the old image, stockhelper restore with the"
-                " new one on a new volume",
-            ],
+            next=_ways_out(found.major, wanted),
         )
+
+
+def _ways_out(major: str, wanted: str) -> list[str]:
+    stay = f"set POSTGRES_IMAGE to one of PostgreSQL {major} in .env, then: stockhelper up"
+    if is_newer(wanted, major):
+        return ["stockhelper db upgrade", f"to stay with PostgreSQL {major}: {stay}"]
+    return [stay, "back from `db upgrade`: set POSTGRES_VOLUME to the former volume, too, then: stockhelper up"]
+
+
+def is_newer(major: str, than: str) -> bool:
+    """Whether a PostgreSQL major, such as "17" or "9.6", comes after another."""
+    return _numbers(major) > _numbers(than)
+
+
+def _numbers(major: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", major)]
 
 
 def holds_nothing(project: Project, engine: Engine, state: ObservedState) -> str:
@@ -121,21 +136,26 @@ def read_volume(
     project: Project, engine: Engine, state: ObservedState, service: Service, image: Image, volume: str, target: str
 ) -> DataDirectory | None:
     """Return what lies in a database's volume, None if it is empty; nothing in it is changed or started."""
-    with _looking_into(project, engine, state, service, image, volume, target) as container:
+    with looking_into(project, engine, state, service, image, volume, target) as container:
         return read_data_directory(engine, container, service, image)
 
 
 def read_data_directory(engine: Engine, container: str, service: Service, image: Image) -> DataDirectory | None:
     """Return what lies where a container, running or not, has the database's data; None if nothing does."""
-    data = service.environment.get("PGDATA") or image.environment.get("PGDATA") or _PGDATA
+    data = data_folder(service, image)
     major = engine.read_file(container, str(PurePosixPath(data, "PG_VERSION")))
     # Written by every start of a server, and left there.
     started = engine.read_file(container, str(PurePosixPath(data, "postmaster.opts"))) is not None
     return None if major is None else DataDirectory(major.decode(errors="replace").strip(), started)
 
 
+def data_folder(service: Service, image: Image) -> str:
+    """Return where a server of this image keeps its data in the service's container."""
+    return service.environment.get("PGDATA") or image.environment.get("PGDATA") or _PGDATA
+
+
 @contextmanager
-def _looking_into(
+def looking_into(
     project: Project, engine: Engine, state: ObservedState, service: Service, image: Image, volume: str, target: str
 ) -> Iterator[str]:
     """Find a container that has a volume mounted, or make one for as long as the block lasts; it is never started."""

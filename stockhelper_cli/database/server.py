@@ -7,7 +7,7 @@ in .env and the one in the volume differ. What goes in and out is streamed: memo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -147,6 +147,12 @@ class Server:
             raise ServerError(one_line(result.stderr))
         return int(result.stdout.split()[-3]) * 1024  # POSIX: size, used, available, capacity, mount point
 
+    def mark(self, name: str) -> None:
+        """Leave an empty file beside the data. Raises `ServerError`."""
+        result = self.engine.exec(self.container, ["sh", "-c", 'touch "$PGDATA/$0"', name])
+        if result.exit_code:
+            raise ServerError(one_line(result.stderr))
+
     def holds_tables(self) -> bool:
         """Whether any of the databases has a table of a user's, with rows or without."""
         return any(self.rows(_ANY_TABLE, database=name) for name in self.databases())
@@ -275,11 +281,18 @@ def collect(session: Session, take: Callable[[bytes], object]) -> None:
 
     Raises `ServerError` with what it said if it did not end well.
     """
+    with closing(output_of(session)) as output:
+        for data in output:
+            take(data)
+
+
+def output_of(session: Session) -> Generator[bytes, None, None]:
+    """Yield a program's output, piece by piece; at its end raise `ServerError` if it did not end well."""
     said = bytearray()
     with closing(session):
         for stream, data in session.output():
             if stream == 1:
-                take(data)
+                yield data
             else:
                 said.extend(data)
                 del said[:-_KEPT]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -73,6 +73,7 @@ def ensure_images(
     `StockhelperError` (image.base) where the stand-in cannot be built.
     """
     base_folder = root / "docker" / "base"
+    bases = [_as_named(base, _chosen(base, settings, environ)) for base in bases]
     found = {base.key: _found(engine, base, settings, environ, base_folder) for base in bases}
     missing = [base for base in bases if found[base.key] is None]
     results = {key: image for key, image in found.items() if image is not None}
@@ -101,12 +102,21 @@ def ensure_images(
     return tuple(results[base.key] for base in bases)
 
 
-def build_stand_ins(engine: Engine, root: Path, emit: Emit, *, bases: Sequence[Base] = BASES) -> tuple[str, ...]:
+def build_stand_ins(
+    engine: Engine,
+    root: Path,
+    settings: Mapping[str, str],
+    environ: Mapping[str, str],
+    emit: Emit,
+    *,
+    bases: Sequence[Base] = BASES,
+) -> tuple[str, ...]:
     """Build the stand-ins for base images, side by side, whatever is there; return their names.
 
-    Raises `StockhelperError` (image.base).
+    Of one that the settings name by its own name, it is that version. Raises `StockhelperError` (image.base).
     """
     prepare(emit)
+    bases = [_as_named(base, _chosen(base, settings, environ)) for base in bases]
     recipes = [Recipe(root / "docker" / "base", base.stand_in) for base in bases]
     with ThreadPoolExecutor(len(recipes), thread_name_prefix="base-image") as pool:
         futures = [pool.submit(recipe.build, engine, emit) for recipe in recipes]
@@ -123,6 +133,14 @@ def build_stand_ins(engine: Engine, root: Path, emit: Emit, *, bases: Sequence[B
 def _chosen(base: Base, settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
     """Return the image that the shell or .env names, "" where neither does; the shell's counts more, as in Compose."""
     return environ.get(base.key, "") if base.key in environ else settings.get(base.key, "")
+
+
+def _as_named(base: Base, chosen: str) -> Base:
+    """Return the base with the stand-in of another version, where one is chosen by its name."""
+    family, _, version = chosen.rpartition(":")
+    if family == base.stand_in.reference.rpartition(":")[0]:
+        return replace(base, stand_in=replace(base.stand_in, version=version))
+    return base
 
 
 def _found(

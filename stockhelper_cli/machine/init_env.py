@@ -7,13 +7,16 @@ import re
 import secrets
 import string
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stockhelper_cli.compose.dotenv import load_dotenv, read_text
-from stockhelper_cli.errors import ConfigError
+from stockhelper_cli.errors import ConfigError, StockhelperError
+
+if TYPE_CHECKING:
+    from stockhelper_cli.compose import Project
 
 #: Characters of a generated secret: 36 of 64 are more than 210 bits.
 SECRET_CHARACTERS: Final = 36
@@ -56,6 +59,22 @@ def init_env(root: Path) -> EnvResult:
     finally:
         temporary.unlink()
     return EnvResult(path, created=True, generated=tuple(generated))
+
+
+def file_that_decides(project: Project, key: str, environ: Collection[str] = ()) -> Path:
+    """Return the env file of a project in which a key may be set; `environ` is the shell's, which would count more.
+
+    Raises `StockhelperError` (usage) where none may.
+    """
+    dotenv = project.dotenv
+    if dotenv is None or key in environ or dotenv.get(key) != project.environment.get(key):
+        raise StockhelperError(
+            "usage",
+            f"{key} is not .env's to decide",
+            cause="the shell's environment, or no file at all, sets it",
+            next=[f"unset {key}, then the same again"],
+        )
+    return dotenv.path
 
 
 def set_value(path: Path, key: str, value: str) -> None:

@@ -16,7 +16,8 @@ Snapshot = Callable[[str], None]
 
 VERBS = (
     "init", "setup", "up", "down", "restart", "stop", "start", "status", "doctor", "logs", "exec", "shell", "psql",
-    "migrate", "db", "data", "data import", "data sync", "build", "images", "config", "completion", "version",
+    "migrate", "db", "db upgrade", "data", "data import", "data sync", "build", "images", "config", "completion",
+    "version",
 )  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
@@ -33,6 +35,27 @@ def healthy(project: Sandbox) -> bool:
         return project.get("/api/v1/health").status_code == 200
     except httpx.TransportError:
         return False
+
+
+@contextmanager
+def session(project: Sandbox, sql: str) -> Iterator[subprocess.Popen[str]]:
+    """Keep a session in the database open that has run statements; with its input it ends, if the server has not."""
+    process = subprocess.Popen(
+        ["docker", "exec", "-i", f"{project.name}-db-1", "psql", "-XqU", "stockhelper", "stockhelper"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{sql};\n\\echo there\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "there\n"
+    try:
+        yield process
+    finally:
+        process.communicate()
 
 
 def runs(project: Sandbox, *services: str) -> dict[str, tuple[str, str]]:

@@ -9,14 +9,13 @@ import resource
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.disk import keep_data_on, small_disk
-from tests.e2e.steps import eventually, explained, healthy
+from tests.e2e.steps import eventually, explained, healthy, session
 from tests.e2e.tunnel import COMMAND, tunnel
 from tests.revisions import HEAD
 from tests.sandbox import ROOT, Sandbox, client, sandbox
@@ -67,28 +66,6 @@ def databases(project: Sandbox) -> list[str]:
 
 def files(project: Sandbox) -> set[str]:
     return {path.name for path in (project.root / "backups").iterdir()}
-
-
-@contextmanager
-def session(project: Sandbox, sql: str) -> Iterator[None]:
-    """Keep a session in the database open that has run a statement."""
-    process = subprocess.Popen(
-        ["docker", "exec", "-i", f"{project.name}-db-1", "psql", "-XqU", "stockhelper", "stockhelper"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(f"{sql};\n\\echo there\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "there\n"
-    try:
-        yield
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, backup: Path) -> None:

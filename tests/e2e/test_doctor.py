@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import docker
 import psutil
 import pytest
 
@@ -25,7 +26,7 @@ from stockhelper_cli.lock import exclusive
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only
 from tests.e2e.steps import explained, without_override
-from tests.private_engine import own_client, private_engine
+from tests.private_engine import private_engine
 from tests.sandbox import RUN_PREFIX, Result, Sandbox, base_images, client, free_port, sandbox
 
 INFO = r"^GET /v[0-9.]+/info$"
@@ -297,9 +298,12 @@ def test_a_proxy_that_the_engine_does_not_have_is_named_where_it_needs_one(proje
 
 def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -> None:
     (project.root / "compose" / "compose.yaml").write_text("services: {one: {image: 'localhost/shtest-one:1'}}\n")
-    with private_engine("--default-address-pool=base=10.213.7.0/28,size=29") as url, closing(own_client(url)) as engine:
+    with (
+        private_engine("--bridge=none", "--default-address-pool=base=10.213.7.0/28,size=29") as own,
+        closing(docker.DockerClient(base_url=own.url)) as engine,
+    ):
         engine.api.import_image_from_data(b"\0" * 10240, "localhost/shtest-one", "1")
-        environment = {"DOCKER_HOST": url}
+        environment = own.environment
         assert "2 are left" in names_only(project, environment=environment).told("network.pools")
         for name in ("shtest-left", "shtest-right"):
             engine.networks.create(name)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from tests.e2e.steps import eventually, explained, healthy
-from tests.e2e.test_backup import COUNT, create, databases, files, session
+from tests.e2e.steps import eventually, explained, healthy, session
+from tests.e2e.test_backup import COUNT, create, databases, files
 from tests.revisions import REVISIONS
 from tests.sandbox import Sandbox, sandbox
 

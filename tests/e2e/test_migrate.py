@@ -9,7 +9,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.release import Release, own_release
-from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.e2e.steps import eventually, explained, healthy, runs, session
 from tests.sandbox import Sandbox, client, interrupt
 
 ROWS = (
@@ -63,26 +62,6 @@ def columns(project: Sandbox) -> set[str]:
 def backups(project: Sandbox) -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = project.run("backup", "list", "--json").json["result"]["backups"]
     return listed
-
-
-@contextmanager
-def session(project: Sandbox, sql: str) -> Iterator[subprocess.Popen[str]]:
-    """Keep a transaction of somebody else's open that has run a statement."""
-    command = ["docker", "exec", "-i", f"{project.name}-db-1", "psql", "-XqU", "stockhelper", "stockhelper"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(f"BEGIN; {sql};\n\\echo there\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "there\n"
-    try:
-        yield process
-    finally:
-        process.stdin.close()  # psql ends, and its transaction with it
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.mark.parametrize("command", ["up", "migrate"])
@@ -212,7 +191,7 @@ def test_a_table_that_somebody_holds_is_waited_for_while_the_app_answers(stage: 
     project = stage.project
     stage.add_migration(ADD_COLUMN)
     assert project.run("build").code == 0
-    with session(project, "LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
+    with session(project, "BEGIN; LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
         under_way = project.start("migrate", "--no-backup")
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'alter table stocks%'"
         eventually(lambda: project.psql(waiting))

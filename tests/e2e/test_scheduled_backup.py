@@ -15,8 +15,8 @@ import pytest
 
 from stockhelper_cli.schedule import CronFolder, Job, variables_of
 from tests.e2e.diagnosis import diagnose
-from tests.e2e.steps import eventually, explained
-from tests.e2e.test_backup import files, session
+from tests.e2e.steps import eventually, explained, session
+from tests.e2e.test_backup import files
 from tests.sandbox import Sandbox, client, sandbox
 
 

@@ -19,6 +19,7 @@ from stockhelper_cli.converge.reconcile import (
 )
 from stockhelper_cli.engine.protocol import ExecResult
 from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.labels import ONEOFF, PROJECT, SERVICE, UPGRADE
 from tests.unit.converge.world import World
 
 PLANS = Path(__file__).parent / "plans"
@@ -88,6 +89,7 @@ SCENES: dict[str, Callable[[World], Plan]] = {
     "killed with the successor created": lambda world: created_only(world).plan(APP_OWN="2"),
     "stop": lambda world: reconcile_stop(standing(world).load(), world.observe(), ()),
     "start after stop": lambda world: reconcile_start(stopped(world).load(), world.observe(), ()),
+    "an upgrade was killed": lambda world: killed_while_upgrading(world).plan(),
     "restart": lambda world: reconcile_restart(standing(world).load(), world.observe(), ()),
     "restart the database": lambda world: reconcile_restart(standing(world).load(), world.observe(), ["db"]),
     "down": lambda world: down(standing(world)),
@@ -101,6 +103,14 @@ def stopped(world: World) -> World:
     standing(world)
     for service in ("app", "db"):
         world.engine.stop(f"sweep-{service}-1")
+    return world
+
+
+def killed_while_upgrading(world: World) -> World:
+    """The stack was stopped for it; its own server may still be at the volume."""
+    own = {PROJECT: "sweep", SERVICE: "db", ONEOFF: "True", UPGRADE: "15"}
+    stopped(world).engine.create_container("sweep-db-upgrade-15", {"Image": "postgres", "Labels": own})
+    world.engine.start("sweep-db-upgrade-15")
     return world
 
 

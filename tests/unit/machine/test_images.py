@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +98,15 @@ def test_the_defaults_are_those_of_the_compose_file() -> None:
     compose = (ROOT / "compose" / "compose.yaml").read_text()
     for base in BASES:
         assert f"${{{base.key}:-{base.default}}}" in compose
+
+
+def test_a_stand_in_of_another_version_is_built_where_env_names_it(world: World) -> None:
+    world.engine.add_image(PYTHON.default)
+    world.env("POSTGRES_IMAGE=localhost/stockhelper-postgres:17\n")
+    built = BaseImage("POSTGRES_IMAGE", "localhost/stockhelper-postgres:17", How.BUILT)
+    assert world.ensure()[1] == built
+    assert (world.built, world.engine.pulled) == ({built.reference}, [])
+    assert world.ensure()[1] == replace(built, how=How.FOUND)
 
 
 def test_images_that_are_there_are_used(world: World) -> None:
