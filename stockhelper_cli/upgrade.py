@@ -33,7 +33,7 @@ from stockhelper_cli.converge.volume import (
     refuse_second_server,
 )
 from stockhelper_cli.database.psql import Credentials
-from stockhelper_cli.database.server import Contents, Server, Snapshot, feed, identifier, output_of
+from stockhelper_cli.database.server import Contents, Server, Snapshot, feed, identifier, literal, output_of
 from stockhelper_cli.engine.pull import LOCAL
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.events import Emit, Warned, step
@@ -255,9 +255,9 @@ def _moved(load: Callable[[str], Project], engine: Engine, project: Project, vol
     name = next(name for name in names if name not in taken)
     moved = load(name)
     there, wanted = project.volumes[volume.key], moved.volumes[volume.key]
-    fixed = wanted.external or (
-        wanted.spec.get("driver_opts") and there.spec["driver_opts"] == wanted.spec["driver_opts"]
-    )
+    # Options of the driver say where a volume lies: with the same ones it would be the same.
+    options = wanted.spec.get("driver_opts")
+    fixed = wanted.external or (options and options == there.spec.get("driver_opts"))
     if wanted.name != name or fixed:
         raise StockhelperError(
             "config.compose",
@@ -319,12 +319,11 @@ def _serving(
     name = f"{project.name}-{service.name}-upgrade-{major}"
     container = engine.create_container(name, body, spec.platform)
     try:
-        with step("start", f"PostgreSQL {major}", emit):
-            engine.start(container)
-            leash = engine.open(container, _LEASH, tty=False, stdin=True)
-            probe = _TakesConnections(engine)
-            wait_ready(engine, service, name, Condition.STARTED, probe, timeout=timeout, cancelled=Flag())
-        with closing(leash):
+        engine.start(container)
+        with closing(engine.open(container, _LEASH, tty=False, stdin=True)):
+            with step("start", f"PostgreSQL {major}", emit):
+                probe = _TakesConnections(engine)
+                wait_ready(engine, service, name, Condition.STARTED, probe, timeout=timeout, cancelled=Flag())
             yield Server(engine, container, Credentials.of(service.environment).user)
     finally:
         engine.stop(container)
@@ -344,7 +343,7 @@ class _TakesConnections:
 
 
 def _move(project: Project, old: Server, new: Server, emit: Emit) -> tuple[Path, int]:
-    """Take roles and databases over, and compare them; return the backup that was made, and how many rows it were."""
+    """Take roles and databases over, and compare them; return the backup that was made, and how many rows there are."""
     main = Credentials.of(backing.service_of_database(project).environment).database
     made = backing.create_from(project, old, main, emit, cause="before db upgrade").backup
     assert made.manifest is not None
@@ -366,7 +365,7 @@ def _move(project: Project, old: Server, new: Server, emit: Emit) -> tuple[Path,
 
 def _take_roles(old: Server, new: Server) -> None:
     """Make the old server's roles in the new one, with their passwords; the owner is there already."""
-    owner = new.rows(f"SELECT quote_ident('{old.owner}')")[0][0]
+    owner = new.rows(f"SELECT quote_ident({literal(old.owner)})")[0][0]
     dumped = b"".join(output_of(old.open(["pg_dumpall", "--roles-only", "--no-password"], stdin=False)))
     lines = dumped.decode().splitlines()
     kept = (line for line in lines if line != f"CREATE ROLE {owner};" and not _RESTRICTION.match(line))

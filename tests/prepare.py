@@ -5,6 +5,7 @@ Run by `make test`. Whatever is missing and cannot be had ends the run here: no 
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,11 +19,11 @@ if __name__ == "__main__":
     code = run(["--directory", str(root), "--yes", "setup"])
     if code:
         sys.exit(code)
-    compose_cli.install()
-    # Of the major that the tests upgrade to; where it is there already, this takes no time.
-    with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder), POSTGRES_IMAGE=NEXT_POSTGRES) as project:
-        if code := run(["--directory", str(project.root), "--yes", "setup"]):
-            sys.exit(code)
-    # Before the tests' workers: all of them share this image, and none of them must build it from under another.
-    with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder)) as project:
-        sys.exit(run(["--directory", str(project.root), "build"]))
+    # The major that the tests upgrade to, while the rest is made; where it is there already, this takes no time.
+    with tempfile.TemporaryDirectory() as other, sandbox(Path(other), POSTGRES_IMAGE=NEXT_POSTGRES) as newer:
+        building = subprocess.Popen(newer.command("--yes", "--quiet", "setup"), cwd=newer.root)
+        compose_cli.install()
+        # Before the tests' workers: all of them share this image, and none of them must build it from under another.
+        with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder)) as project:
+            code = run(["--directory", str(project.root), "build"])
+        sys.exit(building.wait() or code)
