@@ -39,6 +39,7 @@ _TO_TYPE: Final = "cyan"
 _PAST: Final = {
     "build": "built",
     "connect": "connected",
+    "copy": "copied",
     "count": "counted",
     "create": "created",
     "dump": "dumped",
@@ -70,7 +71,7 @@ _COLUMN_GAP: Final = 2
 _LEAST_COLUMN: Final = 12
 _PRESENT: Final = {"stop": "stopping", "wait": "waiting"}
 #: Verbs whose beginning is worth a line in a pipe: they take long enough to make one wonder.
-_LONG: Final = frozenset({"build", "dump", "import", "install", "pull", "read", "restore", "sync", "verify"})
+_LONG: Final = frozenset({"build", "copy", "dump", "import", "install", "pull", "read", "restore", "sync", "verify"})
 
 
 @dataclass(slots=True)

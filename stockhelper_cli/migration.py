@@ -24,6 +24,7 @@ from stockhelper_cli.converge.plan import Plan
 from stockhelper_cli.converge.ready import how_it_ended
 from stockhelper_cli.converge.reconcile import ROLE_DATABASE, ROLE_MIGRATE, is_one_shot
 from stockhelper_cli.converge.state import ObservedState, observe, project_filter
+from stockhelper_cli.database import backups
 from stockhelper_cli.database.revisions import (
     VERSIONS,
     Code,
@@ -188,6 +189,13 @@ class Preparation:
         except StockhelperError as error:
             error.next = (*error.next, self.again)
             raise
+
+    def abandon(self) -> None:
+        """Remove what there is of a backup that nobody waits for any more; the thread that makes it may hang.
+
+        The caller holds the project's lock, so it is nobody else's.
+        """
+        backups.sweep(backups.folder_of(self.project.root, self.project.environment), self.project.name)
 
     def explain(self, error: StockhelperError) -> None:
         """Add to a migration's failure where the database really is, what still runs, and how the data comes back.

@@ -21,8 +21,11 @@ from stockhelper_cli.errors import StockhelperError
 
 #: Seconds that the job waits for another run on the project, such as an `up` that builds.
 WAIT_SECONDS: Final = 1800
-#: What the engine's endpoint depends on; a job has none of the shell's variables by itself.
-_KEPT_VARIABLES: Final = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "PATH")
+#: What the engine's endpoint and the project depend on; a job has none of the shell's variables by itself.
+_KEPT_VARIABLES: Final = (
+    *("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"),
+    *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "PATH"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from stockhelper_cli.converge.reconcile import (
 from stockhelper_cli.converge.state import ObservedState, observe
 from stockhelper_cli.converge.volume import discard, holds_nothing, refuse_unfit_volume
 from stockhelper_cli.database.revisions import code_of
-from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.errors import Interruption, StockhelperError
 from stockhelper_cli.events import Emit, Warned
 from stockhelper_cli.migration import Preparation, refuse_unfit
 from stockhelper_cli.status import ServiceStatus, status, status_of, urls_of
@@ -164,8 +164,12 @@ def _carry_out(
     try:
         execute(plan, Performer(project, engine, state, emit, timeout, prepare=preparation), emit)
     except StockhelperError as error:
+        preparation.abandon()
         if error.code == "migration.failed":
             preparation.explain(error)
+        raise
+    except Interruption:
+        preparation.abandon()
         raise
     return preparation.backup
 

@@ -190,7 +190,8 @@ def _render_made(made: Made, show: Callable[..., None]) -> None:
     if backup.manifest and (keys := backup.manifest.recipients):
         show(paint(f"Encrypted to {len(keys)} recipient{'s' if len(keys) > 1 else ''}."))
     if not backup.verified:
-        show(paint("Read back whole. ", ("stockhelper backup verify", "cyan"), " restores it once and compares."))
+        command = "stockhelper backup verify" + (" --identity FILE" if backup.encrypted else "")
+        show(paint("Read back whole. ", (command, "cyan"), " restores it once and compares."))
 
 
 def _render_list(found: Sequence[Backup], show: Callable[..., None]) -> None:
@@ -205,14 +206,14 @@ def _render_list(found: Sequence[Backup], show: Callable[..., None]) -> None:
         rows.append(
             (
                 backup.path.name,
+                _state(backup),
                 size(backup.size),
                 str(backup.rows),
                 ", ".join(backup.manifest.contents.revisions) or "base",
                 backup.manifest.cause,
-                _state(backup),
             )
         )
-    show(table(("file", "size", "rows", "revision", "made for", "state"), rows))
+    show(table(("file", "state", "size", "rows", "revision", "made for"), rows))
 
 
 def _state(backup: Backup) -> str:

@@ -220,8 +220,20 @@ def test_a_full_disk_is_named_and_nothing_is_left_on_it(sealed: Sandbox, tmp_pat
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_up_makes_one_before_it_migrates(sealed: Sandbox, key: str) -> None:
+def test_up_makes_one_before_it_migrates_and_leaves_nothing_of_one_that_is_interrupted(
+    sealed: Sandbox, backup: Path, key: str
+) -> None:
+    sealed.psql("CREATE TABLE parted (id int) PARTITION BY RANGE (id)")  # what is asked for rows is not this one
     assert sealed.run("migrate", "downgrade", REVISIONS[-2], "--yes", "--no-backup").code == 0
+    before = files(sealed)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with session(sealed, "BEGIN; LOCK TABLE parted"):
+            process = sealed.start("up")
+            eventually(lambda: [name for name in files(sealed) if name.endswith(".partial")])
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == code, err
+        assert files(sealed) == before
     result = sealed.run("up", "--json")
     assert result.code == 0, result.err
     made = Path(result.json["result"]["backup"])
