@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from stockhelper_cli import labels
 from stockhelper_cli.engine.pull import LOCAL, REGISTRY_SECONDS, Pull
-from stockhelper_cli.errors import EngineError, StockhelperError
+from stockhelper_cli.engine.reference import MIRROR_KEY, mirror_name
+from stockhelper_cli.errors import ConfigError, EngineError, StockhelperError
 from stockhelper_cli.events import Event, Phase
 from stockhelper_cli.machine.base_images import Recipe, StandIn, prepare, recipe_digest
 from stockhelper_cli.machine.init_env import set_value
@@ -79,8 +80,9 @@ def ensure_images(
     results = {key: image for key, image in found.items() if image is not None}
     if missing:
         prepared = _Once(lambda: prepare(emit))
+        mirror = _mirror(settings, environ)
         steps = {
-            base.key: _Missing(engine, base, _chosen(base, settings, environ), base_folder, prepared, emit)
+            base.key: _Missing(engine, base, _chosen(base, settings, environ), mirror, base_folder, prepared, emit)
             for base in missing
         }
         with ThreadPoolExecutor(len(missing), thread_name_prefix="base-image") as pool:
@@ -135,6 +137,17 @@ def _chosen(base: Base, settings: Mapping[str, str], environ: Mapping[str, str])
     return environ.get(base.key, "") if base.key in environ else settings.get(base.key, "")
 
 
+def _mirror(settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """Return what REGISTRY_MIRROR says, "" if nothing. Raises `ConfigError` if it is no registry's name."""
+    mirror = environ[MIRROR_KEY] if MIRROR_KEY in environ else settings.get(MIRROR_KEY, "")
+    try:
+        return mirror and mirror_name(mirror)
+    except ValueError as error:
+        raise ConfigError(
+            "config.value", f"{MIRROR_KEY} {error}", cause=f"it is {mirror!r}", next=[f"mend {MIRROR_KEY} in .env"]
+        ) from error
+
+
 def _as_named(base: Base, chosen: str) -> Base:
     """Return the base with the stand-in of another version, where one is chosen by its name."""
     family, _, version = chosen.rpartition(":")
@@ -182,13 +195,20 @@ class _Missing:
     """One base image that has to be obtained."""
 
     def __init__(
-        self, engine: Engine, base: Base, chosen: str, base_folder: Path, prepared: Callable[[], None], emit: Emit
+        self,
+        engine: Engine,
+        base: Base,
+        chosen: str,
+        mirror: str,
+        base_folder: Path,
+        prepared: Callable[[], None],
+        emit: Emit,
     ) -> None:
         self._engine = engine
         self._base = base
         self._chosen = chosen
         self._wanted = chosen or base.default
-        self._pull = Pull(engine, self._wanted)
+        self._pull = Pull(engine, self._wanted, mirror)
         self._recipe = Recipe(base_folder, base.stand_in)
         self._prepared = prepared
         self._emit = emit
