@@ -18,6 +18,7 @@ from stockhelper_cli.database.revisions import VERSIONS, heads_of_sources
 from stockhelper_cli.engine.protocol import BuildOptions
 from stockhelper_cli.engine.pull import LOCAL
 from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.proxies import build_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,9 @@ def build_options(project: Project, engine: Engine, services: Sequence[Service])
         own = {labels.BUILD_INPUTS: inputs_digest(build, engine.context_files(build))}
         if service.image in migrating:
             own[labels.MIGRATION_HEADS] = ",".join(heads_of_sources(build.context / VERSIONS))
-        options[service.image] = replace(build, labels={**build.labels, **own})
+        # After the digest: by which way something is fetched is no reason to build it anew.
+        args = {**build_proxies(project.environment), **build.args}
+        options[service.image] = replace(build, args=args, labels={**build.labels, **own})
     return options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker.errors
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.e2e.diagnosis import diagnose
 from tests.e2e.steps import explained
 from tests.registry import Registry, serving
-from tests.sandbox import RUN_PREFIX, Sandbox, client, free_port, sandbox
+from tests.sandbox import RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
 
 pytestmark = pytest.mark.engine
 
@@ -164,6 +165,37 @@ def test_images_of_another_registry_do_not_come_from_the_mirror(project: Sandbox
         assert registry.asked
         assert client().images.get(f"{registry.host}/{IMAGE}:1").attrs["RepoDigests"][0].endswith(digest)
     assert mirror.asked == []
+
+
+SHOWN = "LABEL two=2\nRUN echo told $http_proxy $HTTPS_PROXY $no_proxy"
+SECRET = "http://me:canary-secret@proxy.invalid:3128"
+
+
+def test_a_build_is_told_of_proxies_and_the_image_keeps_nothing_of_them(project: Sandbox, tmp_path: Path) -> None:
+    dockerfile = project.root / "docker" / "two" / "Dockerfile"
+    before = dockerfile.read_text()
+    project.set("ONE", base_images()["PYTHON_IMAGE"])
+    project.set("HTTP_PROXY", SECRET)
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"noProxy": "of.config.invalid"}}}))
+    dockerfile.write_text(before.replace("LABEL two=2", f"{SHOWN}; exit 7"))
+    environment = {"https_proxy": "http://shell.invalid:1", "DOCKER_CONFIG": str(tmp_path)}
+
+    told = project.run("build", environment=environment)
+
+    explained(told, 1, f"told {SECRET} http://shell.invalid:1 of.config.invalid")
+    dockerfile.write_text(before.replace("LABEL two=2", SHOWN))
+    assert project.run("build", environment=environment).code == 0
+    image = client().images.get(f"localhost/{IMAGE}-built")
+    assert "canary-secret" not in json.dumps([image.history(), image.attrs])
+    assert "shell.invalid" not in json.dumps([image.history(), image.attrs])
+
+    # By which way it comes is no reason to build anew; another proxy costs nothing of the cache.
+    project.set("HTTP_PROXY", "http://other.invalid:3128")
+    assert "build image" not in project.run("up", "--dry-run").out
+    assert project.run("build", environment=environment).code == 0
+    assert client().images.get(f"localhost/{IMAGE}-built").id == image.id
+    dockerfile.write_text(before)
+    project.set("HTTP_PROXY", "")
 
 
 @pytest.mark.compose
