@@ -18,10 +18,15 @@ from stockhelper_cli.errors import ConfigError, EngineError, StockhelperError
 from stockhelper_cli.events import Event, Phase
 from stockhelper_cli.machine.base_images import Recipe, StandIn, prepare, recipe_digest
 from stockhelper_cli.machine.init_env import set_value
+from stockhelper_cli.proxies import proxies
 
 if TYPE_CHECKING:
     from stockhelper_cli.engine.protocol import Engine
     from stockhelper_cli.events import Emit
+
+
+#: The key of .env that names a distribution mirror.
+APT_MIRROR_KEY: Final = "APT_MIRROR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,17 @@ def ensure_images(
     results = {key: image for key, image in found.items() if image is not None}
     if missing:
         prepared = _Once(lambda: prepare(emit))
-        mirror = _mirror(settings, environ)
+        mirror, network = _mirror(settings, environ), _network(settings, environ)
         steps = {
-            base.key: _Missing(engine, base, _chosen(base, settings, environ), mirror, base_folder, prepared, emit)
+            base.key: _Missing(
+                engine,
+                base,
+                _chosen(base, settings, environ),
+                Pull(engine, _chosen(base, settings, environ) or base.default, mirror),
+                Recipe(base_folder, base.stand_in, network),
+                prepared,
+                emit,
+            )
             for base in missing
         }
         with ThreadPoolExecutor(len(missing), thread_name_prefix="base-image") as pool:
@@ -119,7 +132,8 @@ def build_stand_ins(
     """
     prepare(emit)
     bases = [_as_named(base, _chosen(base, settings, environ)) for base in bases]
-    recipes = [Recipe(root / "docker" / "base", base.stand_in) for base in bases]
+    network = _network(settings, environ)
+    recipes = [Recipe(root / "docker" / "base", base.stand_in, network) for base in bases]
     with ThreadPoolExecutor(len(recipes), thread_name_prefix="base-image") as pool:
         futures = [pool.submit(recipe.build, engine, emit) for recipe in recipes]
         try:
@@ -146,6 +160,12 @@ def _mirror(settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
         raise ConfigError(
             "config.value", f"{MIRROR_KEY} {error}", cause=f"it is {mirror!r}", next=[f"mend {MIRROR_KEY} in .env"]
         ) from error
+
+
+def _network(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that tell a recipe by which way packages are fetched: the mirror, and proxies."""
+    named = {**settings, **environ}
+    return {**proxies(named), **({APT_MIRROR_KEY: named[APT_MIRROR_KEY]} if named.get(APT_MIRROR_KEY) else {})}
 
 
 def _as_named(base: Base, chosen: str) -> Base:
@@ -199,8 +219,8 @@ class _Missing:
         engine: Engine,
         base: Base,
         chosen: str,
-        mirror: str,
-        base_folder: Path,
+        pull: Pull,
+        recipe: Recipe,
         prepared: Callable[[], None],
         emit: Emit,
     ) -> None:
@@ -208,8 +228,8 @@ class _Missing:
         self._base = base
         self._chosen = chosen
         self._wanted = chosen or base.default
-        self._pull = Pull(engine, self._wanted, mirror)
-        self._recipe = Recipe(base_folder, base.stand_in)
+        self._pull = pull
+        self._recipe = recipe
         self._prepared = prepared
         self._emit = emit
 
