@@ -13,11 +13,14 @@ _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})")
 
 
 def bases_of(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the images that have to be there for a build with these arguments, in the order of their lines."""
+    """Return the images that have to be there for a build with these arguments, in the order of their lines.
+
+    A name that the builder alone can make out is left to it.
+    """
     values: dict[str, str] = {}
     stages: set[str] = {"scratch"}
     bases: dict[str, None] = {}
-    for line in map(str.strip, dockerfile.splitlines()):
+    for line in map(str.strip, dockerfile.replace("\\\n", " ").splitlines()):
         if found := _FROM.match(line):
             image, name = _filled(found[1], values), found[2]
             if image.lower() not in stages:
@@ -27,7 +30,7 @@ def bases_of(dockerfile: str, args: Mapping[str, str]) -> tuple[str, ...]:
             values[found[1]] = args.get(found[1], (found[2] or "").strip("\"'"))
         elif (found := _COPY.match(line)) and not (found[1].isdecimal() or found[1].lower() in stages):
             bases[found[1]] = None
-    return tuple(base for base in bases if base)
+    return tuple(base for base in bases if base and "$" not in base)
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

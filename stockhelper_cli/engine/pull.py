@@ -89,7 +89,7 @@ class Pull:
             raise self._failed(f"what came is not {digest}")
         name = parse(self._reference).tagged
         if name and not self._given_up.is_set():  # nobody may want it any more
-            self._engine.tag(image.id, name)
+            self._engine.tag(source, name)
 
     def _next(self, deadline: float, patience: float) -> _Line | None:
         try:

@@ -10,7 +10,7 @@ from typing import Final
 MIRROR_KEY: Final = "REGISTRY_MIRROR"
 _DIGEST: Final = re.compile(r"(.+)@(sha256:[0-9a-f]{64})")
 _MIRROR: Final = re.compile(
-    r"(?=[^/]*[.:]|localhost)"  # else it would be read as a part of a name of the public registry
+    r"(?=[^/]*[.:]|localhost(?:/|$))"  # else it would be read as a part of a name of the public registry
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
     r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 )

@@ -17,6 +17,8 @@ from tests.sandbox import ROOT
         ('ARG A="one:1"\nARG B\nFROM $A\nFROM ${B:-two}\n', ("one:1", "two")),
         ("ARG GIVEN=one\nFROM hub.example/$GIVEN:1\n", ("hub.example/given:1",)),
         ("FROM one\nARG A=two\nFROM $A\n", ("one",)),
+        ("ARG A=1\nFROM one:${A%.*}\n", ()),
+        ("FROM one\nRUN psql -c 'SELECT 1 \\\n  FROM two'\n", ("one",)),
         ("FROM one AS b\nCOPY --from=b / /\nCOPY --from=0 / /\nCOPY --chown=1 --from=two:2 /x /\n", ("one", "two:2")),
     ],
 )

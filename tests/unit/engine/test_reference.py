@@ -66,7 +66,9 @@ def test_a_mirror_is_a_host_with_or_without_port_and_prefix(name: str) -> None:
     assert mirror_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["https://hub.example", "hub", "hub/x", "hub.example/", "hub.example/A", "a b.c", ""])
+@pytest.mark.parametrize(
+    "name", ["https://hub.example", "hub", "hub/x", "localhosts/x", "hub.example/", "hub.example/A", "a b.c", ""]
+)
 def test_what_cannot_stand_before_an_images_name_is_no_mirror(name: str) -> None:
     with pytest.raises(ValueError, match="is not HOST"):
         mirror_name(name)
