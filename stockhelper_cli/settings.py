@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from stockhelper_cli import age
 from stockhelper_cli.compose.dotenv import place_of
+from stockhelper_cli.engine.reference import mirror_name
 from stockhelper_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
     BACKUP_COPY_COMMAND: Annotated[str, AfterValidator(_copy_command)] | None = None
     BACKUP_MAX_AGE: Annotated[int, Field(ge=1, le=3650)] = 8
     IMAGE_MAX_AGE_DAYS: Annotated[int, Field(ge=1, le=3650)] = 180
+    REGISTRY_MIRROR: Annotated[str, AfterValidator(mirror_name)] | None = None
     PYTHON_IMAGE: str = "python:3.13-slim"
     POSTGRES_IMAGE: str = "postgres:15-alpine"
     POSTGRES_VOLUME: Annotated[str, AfterValidator(_volume_name)] | None = None

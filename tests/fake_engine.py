@@ -409,7 +409,7 @@ class FakeEngine:
         self.intercept("pull", reference)
         raise EngineError("image.registry", f"could not pull the image {reference}", cause="no registry in memory")
 
-    def ask_registry(self, reference: str) -> None:
+    def ask_registry(self, reference: str) -> str:
         what = f"could not find the image {reference} in its registry"
         raise EngineError("image.registry", what, cause="no registry in memory")
 

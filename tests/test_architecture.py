@@ -40,16 +40,18 @@ LAYERS: dict[str, set[str]] = {
     "lock": GROUND,
     "engine.protocol": GROUND,
     "secrets": set(),
+    "proxies": set(),
     "schedule": GROUND,
     "age": GROUND,
-    "engine.pull": {*GROUND, "engine.protocol"},
-    "engine": {*GROUND, "engine.protocol"},
+    "engine.reference": set(),
+    "engine.pull": {*GROUND, "engine.protocol", "engine.reference"},
+    "engine": {*GROUND, "engine.protocol", "engine.reference"},
     "compose": {*GROUND, "engine.protocol"},
-    "settings": {*GROUND, "compose", "age"},
+    "settings": {*GROUND, "engine.reference", "compose", "age"},
     "engine.exchange": {*GROUND, "engine.protocol"},
     "database": {*GROUND, "age", "engine.protocol", "engine.exchange", "compose"},
-    "converge": {*GROUND, "engine.protocol", "engine.pull", "compose", "database"},
-    "machine": {*GROUND, "engine", "engine.protocol", "engine.pull", "compose"},
+    "converge": {*GROUND, "proxies", "engine.protocol", "engine.pull", "engine.reference", "compose", "database"},
+    "machine": {*GROUND, "proxies", "engine", "engine.protocol", "engine.pull", "engine.reference", "compose"},
     "archive": {*GROUND, "engine.protocol"},
     "terminal": {*GROUND, "engine.protocol"},
     "logs": {*GROUND, "engine.protocol", "compose", "converge"},
@@ -63,8 +65,9 @@ LAYERS: dict[str, set[str]] = {
     "restore": {*GROUND, "engine.protocol", "compose", "database", "converge", "stack", "backup", "migration"},
     "upgrade": {*GROUND, "engine.protocol", "engine.pull", "compose", "database", "converge"}
     | {"machine", "stack", "backup"},
-    "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "compose", "database", "converge"}
-    | {"machine", "secrets", "stack", "status", "migration", "backup", "credentials"},
+    "doctor": {*GROUND, "settings", "engine", "engine.protocol", "engine.pull", "engine.reference"}
+    | {"compose", "database", "converge", "machine"}
+    | {"secrets", "stack", "status", "migration", "backup", "credentials"},
     "commands": {
         *GROUND,
         "age",

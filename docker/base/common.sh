@@ -11,9 +11,16 @@ fail() {
     exit 1
 }
 
-# Print this machine's own Debian mirrors as apt lines for the release $1, nothing where it has none (Ubuntu):
-# mmdebstrap then falls back to the public mirrors.
-machine_sources() {
+# Print APT_MIRROR, which stands for http://…/debian as in the service's image, else this machine's own Debian mirrors, as
+# apt lines for the release $1, nothing where there is none (Ubuntu): mmdebstrap then falls back to the public mirrors.
+sources() {
+    if [ -n "${APT_MIRROR:-}" ]; then
+        mirror=${APT_MIRROR%/}
+        echo "deb [signed-by=$keyring] $mirror $1 main"
+        echo "deb [signed-by=$keyring] $mirror $1-updates main"
+        echo "deb [signed-by=$keyring] $mirror-security $1-security main"
+        return
+    fi
     codename=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || return 0
     # One line for each index that apt would fetch, whatever format its sources are written in.
     apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' | sort -u |
@@ -50,7 +57,7 @@ LIST
     while read -r line; do
         [ -z "$line" ] || set -- "$@" "$line"
     done <<LIST
-$(machine_sources "$suite")
+$(sources "$suite")
 LIST
     # Excluded for good, also for what is installed later: nobody reads manuals in a container.
     exec mmdebstrap --variant=minbase --format=tar --keyring="$keyring" \

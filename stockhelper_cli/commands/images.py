@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +46,9 @@ def pull(invocation: Invocation) -> None:
     project = invocation.project()
     with invocation.engine() as engine, exclusive(engine.info().id, project.name), invocation.progress(project) as emit:
         pulled = stack.pull(project, engine, _references(project), emit)
-    invocation.console.succeed("images pull", {"pulled": list(pulled)}, lambda show: _render_pull(pulled, show))
+        digests = {reference: _digests(engine.image(reference)) for reference in pulled}
+    data = {"pulled": list(pulled), "digests": digests}
+    invocation.console.succeed("images pull", data, lambda show: _render_pull(digests, show))
 
 
 def build_base(invocation: Invocation) -> None:
@@ -96,7 +98,12 @@ def _present(engine: Engine, project: Project) -> list[str]:
 
 
 def _as_json(reference: str, image: Image | None) -> dict[str, Any]:
-    return {"reference": reference, "id": image and image.id, "size": image and image.size}
+    return {
+        "reference": reference,
+        "id": image and image.id,
+        "size": image and image.size,
+        "digests": _digests(image),
+    }
 
 
 def _render_list(found: list[tuple[str, Image | None]], show: Callable[..., None]) -> None:
@@ -109,12 +116,18 @@ def _render_list(found: list[tuple[str, Image | None]], show: Callable[..., None
     show(table(("IMAGE", "ID", "SIZE"), rows))
 
 
-def _render_pull(pulled: tuple[str, ...], show: Callable[..., None]) -> None:
+def _digests(image: Image | None) -> list[str]:
+    return list(image.digests) if image else []
+
+
+def _render_pull(digests: Mapping[str, Sequence[str]], show: Callable[..., None]) -> None:
     from stockhelper_cli.console import paint
 
-    for reference in pulled:
+    for reference, names in digests.items():
         show(paint(f"{reference} pulled"))
-    if not pulled:
+        for name in names:
+            show(paint("  ", (name, "dim")))
+    if not digests:
         show(paint(("Nothing to do: ", "bold"), "every image is built, or exists on this machine only."))
 
 

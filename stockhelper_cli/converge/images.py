@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stockhelper_cli import labels
+from stockhelper_cli.converge.dockerfile import bases_of
 from stockhelper_cli.converge.execute import execute
 from stockhelper_cli.converge.perform import Performer
 from stockhelper_cli.converge.plan import Action, Draft, Kind, Plan
@@ -17,11 +18,13 @@ from stockhelper_cli.database.revisions import VERSIONS, heads_of_sources
 from stockhelper_cli.engine.protocol import BuildOptions
 from stockhelper_cli.engine.pull import LOCAL
 from stockhelper_cli.errors import StockhelperError
+from stockhelper_cli.proxies import build_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stockhelper_cli.compose import Project, Service
+    from stockhelper_cli.compose.model import Build
     from stockhelper_cli.converge.state import ObservedState
     from stockhelper_cli.engine.protocol import Engine
     from stockhelper_cli.events import Emit
@@ -49,11 +52,14 @@ def build_options(project: Project, engine: Engine, services: Sequence[Service])
             args=service.build.args,
             labels=service.build.labels,
             target=service.build.target,
+            bases=_bases(service.build),
         )
         own = {labels.BUILD_INPUTS: inputs_digest(build, engine.context_files(build))}
         if service.image in migrating:
             own[labels.MIGRATION_HEADS] = ",".join(heads_of_sources(build.context / VERSIONS))
-        options[service.image] = replace(build, labels={**build.labels, **own})
+        # After the digest: by which way something is fetched is no reason to build it anew.
+        args = {**build_proxies(project.environment), **build.args}
+        options[service.image] = replace(build, args=args, labels={**build.labels, **own})
     return options
 
 
@@ -155,6 +161,12 @@ def plan_pulls(references: Sequence[str], built: Collection[str]) -> Plan:
         if reference not in built and not reference.startswith(LOCAL):
             draft.add(Action(Kind.PULL, reference, "images pull"))
     return draft.finish()
+
+
+def _bases(build: Build) -> tuple[str, ...]:
+    """Return the images that a build starts from; none where its Dockerfile cannot be read, as the engine will say."""
+    path = build.context / build.dockerfile
+    return bases_of(path.read_text(errors="replace"), build.args) if path.is_file() else ()
 
 
 def _heads(build: BuildOptions) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event as Flag
 from threading import Thread
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from stockhelper_cli.compose.create import ContainerSpec, container_spec, network_spec, volume_spec
 from stockhelper_cli.converge.plan import Action, Kind
 from stockhelper_cli.converge.ready import Cancelled, probe_for, wait_ready
-from stockhelper_cli.engine.pull import Pull
+from stockhelper_cli.engine.pull import LOCAL, Pull
+from stockhelper_cli.engine.reference import MIRROR_KEY
 from stockhelper_cli.errors import EngineError, StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase, Warned
 
@@ -56,7 +57,7 @@ class Performer:
                 self._build(action, cancelled)
             case Kind.PULL:
                 report = self._progress(action, cancelled)
-                _unless_cancelled(cancelled, lambda: Pull(engine, name).run(report))
+                _unless_cancelled(cancelled, lambda: self._pull(name, report))
             case Kind.CREATE_NETWORK:
                 network = next(n for n in self.project.networks.values() if n.name == name)
                 engine.create_network(*network_spec(self.project, network))
@@ -90,7 +91,7 @@ class Performer:
     def _build(self, action: Action, cancelled: Flag) -> None:
         report = self._progress(action, cancelled)
         try:
-            _unless_cancelled(cancelled, lambda: self.engine.build(self.builds[action.resource], report))
+            _unless_cancelled(cancelled, lambda: self._pull_and_build(self.builds[action.resource], report))
         except EngineError as error:
             if any(_UNTRUSTED.search(line) for line in error.details):
                 error.cause = "the build does not trust a certificate: a proxy intercepts TLS, or a mirror is private"
@@ -99,6 +100,16 @@ class Performer:
                     "set BUILD_CA_FILE in .env to a file with the missing root, then: stockhelper setup",
                 )
             raise
+
+    def _pull_and_build(self, build: BuildOptions, report: Progress) -> None:
+        """Build an image; what it is built on comes before, as other images do, because a build knows no mirror."""
+        for base in build.bases:
+            if not base.startswith(LOCAL) and (build.pull or self.engine.image(base) is None):
+                self._pull(base, report)
+        self.engine.build(replace(build, pull=False), report)
+
+    def _pull(self, reference: str, report: Progress) -> None:
+        Pull(self.engine, reference, self.project.environment.get(MIRROR_KEY, "")).run(report)
 
     def _spec(self, action: Action) -> ContainerSpec:
         service = self.project.services[action.service]

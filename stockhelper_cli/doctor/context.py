@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, overload
 
+from stockhelper_cli.engine.reference import MIRROR_KEY
 from stockhelper_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -217,10 +218,8 @@ class Context:
     @shared
     def bases(self) -> Mapping[str, Image]:
         """The images that are there and that nobody builds here of this project's sources, by reference."""
-        from stockhelper_cli.machine.images import BASES
-
-        built_on = {options.args.get(base.key, "") for options in self.builds.values() for base in BASES}
-        asked = {reference: self.engine.image(reference) for reference in sorted(built_on - {""})}
+        built_on = {base for options in self.builds.values() for base in options.bases}
+        asked = {reference: self.engine.image(reference) for reference in sorted(built_on)}
         asked |= {name: image for name, image in self.state.images.items() if name not in self.builds}
         return {name: image for name, image in asked.items() if image is not None}
 
@@ -232,9 +231,10 @@ class Context:
             return {}
         from stockhelper_cli.doctor.registry import refusal
 
+        mirror = self.project.environment.get(MIRROR_KEY, "")
         with ThreadPoolExecutor(len(pulls)) as pool:
-            answers = zip(pulls, pool.map(lambda reference: refusal(self.engine, reference), pulls), strict=True)
-            return {reference: error for reference, error in answers if error is not None}
+            answers = pool.map(lambda reference: refusal(self.engine, reference, mirror), pulls)
+            return {reference: error for reference, error in zip(pulls, answers, strict=True) if error is not None}
 
     # --- the stack
     @shared

@@ -11,7 +11,6 @@ from stockhelper_cli.converge.images import ImageRules, plan_images
 from stockhelper_cli.converge.plan import Kind
 from stockhelper_cli.engine.pull import LOCAL
 from stockhelper_cli.errors import EngineError, StockhelperError
-from stockhelper_cli.machine.images import BASES
 
 if TYPE_CHECKING:
     from stockhelper_cli.compose import Project
@@ -56,9 +55,7 @@ def needs_of(project: Project, engine: Engine, state: ObservedState, builds: Map
                 built[action.resource] = action.cause
             else:
                 pulls[action.resource] = None
-    for reference in {
-        builds[image].args[base.key] for image in built for base in BASES if base.key in builds[image].args
-    }:
+    for reference in dict.fromkeys(base for image in built for base in builds[image].bases):
         if engine.image(reference) is not None:
             continue
         if not reference.startswith(LOCAL):

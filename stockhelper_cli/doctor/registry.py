@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from stockhelper_cli.engine.reference import mirrored, parse
 from stockhelper_cli.errors import EngineError
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ _SAID: Final = {
 }
 
 
-def refusal(engine: Engine, reference: str) -> EngineError | None:
-    """Let the engine ask for an image; return why it would not get it, None if it would."""
+def refusal(engine: Engine, reference: str, mirror: str) -> EngineError | None:
+    """Let the engine ask for an image where it would pull it from; return why it would not get it, None if it would."""
     try:
-        engine.ask_registry(reference)
+        engine.ask_registry(str(mirrored(parse(reference), mirror) or reference))
     except EngineError as error:
         return error
     return None
@@ -46,7 +47,7 @@ def objection_of(error: EngineError) -> Objection:
     return next((meant for said, meant in _SAID.items() if said.search(error.cause)), Objection.UNREACHABLE)
 
 
-def registry_of(reference: str) -> str:
-    """Return the host of the registry that an image's name leads to, "" for the engine's own choice."""
-    host, slash, _ = reference.partition("/")
-    return host if slash and ("." in host or ":" in host) else ""
+def registry_of(reference: str, mirror: str) -> str:
+    """Return the host of the registry that an image comes from, "" for the engine's own choice."""
+    name = parse(reference)
+    return (mirrored(name, mirror) or name).host

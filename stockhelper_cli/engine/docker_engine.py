@@ -41,6 +41,7 @@ from stockhelper_cli.engine.protocol import (
     Session,
     Volume,
 )
+from stockhelper_cli.engine.reference import parse
 from stockhelper_cli.errors import Conflict, EngineError, NotFound
 
 if TYPE_CHECKING:
@@ -279,12 +280,6 @@ def _filters(filters: Mapping[str, Sequence[str]]) -> str:
     return json.dumps({name: list(values) for name, values in filters.items()})
 
 
-def _split_reference(reference: str) -> tuple[str, str]:
-    """Return an image reference's repository and tag ("latest" where it names none)."""
-    repository, colon, tag = reference.rpartition(":")
-    return (repository, tag) if colon and "/" not in tag else (reference, "latest")
-
-
 class _FollowedLog:
     """`LogStream` on the SDK's stream of chunks, which end anywhere."""
 
@@ -515,8 +510,9 @@ class DockerEngine:
 
     def create_container(self, name: str, body: Body, platform: str = "") -> str:
         """Create a container and return its id."""
+        known = {**body, "Image": self._as_known(body["Image"])}
         with _translated(f"create the container {name}"):
-            created = self._client.create_container_from_config(body, name, platform or None)
+            created = self._client.create_container_from_config(known, name, platform or None)
         return str(created["Id"])
 
     def start(self, container: str) -> None:
@@ -718,10 +714,17 @@ class DockerEngine:
     # --- images
     def image(self, reference: str) -> Image | None:
         """Return the image of this name or id, None where there is none."""
+        what, pinned = f"inspect the image {reference}", parse(reference).digest
         try:
-            raw = self._ask(f"inspect the image {reference}", f"/images/{quote(reference)}/json")
+            raw = self._ask(what, f"/images/{quote(reference)}/json")
         except NotFound:
-            return None
+            if not pinned:
+                return None
+            # What came by another name, a mirror's, has its digest under that one; the digest says that it is the same.
+            rows = self._ask(what, "/images/json", digests=1)
+            found = (row["Id"] for row in rows if any(d.endswith(f"@{pinned}") for d in row["RepoDigests"] or ()))
+            identity = next(found, "")
+            return self.image(identity) if identity else None
         return Image(
             raw["Id"],
             tuple(raw.get("RepoTags") or ()),
@@ -730,14 +733,21 @@ class DockerEngine:
             dict(entry.split("=", 1) for entry in (raw.get("Config") or {}).get("Env") or () if "=" in entry),
             raw.get("Architecture", ""),
             _moment(raw.get("Created", "")),
+            tuple(raw.get("RepoDigests") or ()),
         )
+
+    def _as_known(self, reference: str) -> str:
+        """Return how the engine itself can be told of an image: by its id where a digest came by another name."""
+        name = parse(reference)
+        image = self.image(reference) if name.digest else None
+        return image.id if image is not None and f"{name.repository}@{name.digest}" not in image.digests else reference
 
     def pull(self, reference: str, progress: Progress) -> None:
         """Pull an image."""
-        repository, tag = _split_reference(reference)
+        name = parse(reference)
         try:
             with _translated(f"pull the image {reference}"):
-                for message in self._client.pull(repository, tag, stream=True, decode=True):
+                for message in self._client.pull(name.repository, name.version, stream=True, decode=True):
                     self._raise_streamed("image.registry", f"could not pull the image {reference}", message)
                     detail = message.get("progressDetail") or {}
                     progress(str(message.get("status", "")), detail.get("current"), detail.get("total"))
@@ -748,12 +758,12 @@ class DockerEngine:
                 ) from error
             raise
 
-    def ask_registry(self, reference: str) -> None:
-        """Let the engine ask an image's registry for it."""
+    def ask_registry(self, reference: str) -> str:
+        """Let the engine ask an image's registry for it; return its digest."""
         what = f"could not find the image {reference} in its registry"
         try:
             with _translated("ask the registry"):
-                self._client.inspect_distribution(reference)
+                return str(self._client.inspect_distribution(reference)["Descriptor"]["digest"])
         except EngineError as error:
             if error.code == "engine.lost":
                 raise
@@ -780,12 +790,13 @@ class DockerEngine:
         what = f"could not build the image {options.tag}"
         tail: deque[str] = deque(maxlen=BUILD_TAIL_LINES)
         image_id = ""
+        args = {key: self._as_known(value) for key, value in options.args.items()}
         with _translated(f"build the image {options.tag}"):
             for message in self._client.build(
                 path=str(options.context),
                 dockerfile=options.dockerfile,
                 tag=options.tag,
-                buildargs=dict(options.args),
+                buildargs=args,
                 labels=dict(options.labels),
                 target=options.target or None,
                 nocache=options.no_cache,
@@ -810,9 +821,9 @@ class DockerEngine:
 
     def import_image(self, archive: Iterator[bytes], reference: str, changes: Sequence[str]) -> str:
         """Make an image of a tar stream."""
-        repository, tag = _split_reference(reference)
+        name = parse(reference)
         with _translated(f"import the image {reference}"):
-            self._client.import_image(archive, repository, tag, changes=list(changes), stream_src=True)
+            self._client.import_image(archive, name.repository, name.version, changes=list(changes), stream_src=True)
         image = self.image(reference)
         if image is None:
             raise EngineError("engine.refused", f"could not import the image {reference}", cause="no image came of it")
@@ -820,9 +831,9 @@ class DockerEngine:
 
     def tag(self, image: str, reference: str) -> None:
         """Give an image another name."""
-        repository, tag = _split_reference(reference)
+        name = parse(reference)
         what = f"tag the image {image} as {reference}"
-        self._order(what, "POST", f"/images/{quote(image)}/tag", repo=repository, tag=tag)
+        self._order(what, "POST", f"/images/{quote(image)}/tag", repo=name.repository, tag=name.version)
 
     def save(self, references: Sequence[str]) -> Iterator[bytes]:
         """Return images as one archive."""

@@ -164,7 +164,8 @@ class Volume:
 class Image:
     """An image of the engine: its id, its names, its size in bytes, and the environment that it brings.
 
-    `architecture` is as in `amd64`; `created` is when it was built, None where it does not tell.
+    `architecture` is as in `amd64`; `created` is when it was built, None where it does not tell; `digests` are
+    the names, each with a digest, by which registries have it.
     """
 
     id: str
@@ -174,6 +175,7 @@ class Image:
     environment: Mapping[str, str] = field(default_factory=dict)
     architecture: str = ""
     created: datetime | None = None
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """One image build. `context` is a folder; its .dockerignore counts."""
+    """One image build. `context` is a folder; its .dockerignore counts. `bases` are the images that it is built on."""
 
     context: Path
     dockerfile: str
@@ -239,6 +241,7 @@ class BuildOptions:
     target: str = ""
     no_cache: bool = False
     pull: bool = False
+    bases: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -354,13 +357,16 @@ class Engine(Protocol):
 
     # --- images
     def image(self, reference: str) -> Image | None:
-        """Return the image of this name or id, None where there is none."""
+        """Return the image of this name or id, None where there is none; one with a digest may have come as another."""
 
     def pull(self, reference: str, progress: Progress) -> None:
         """Pull an image. Raises `EngineError` (image.registry)."""
 
-    def ask_registry(self, reference: str) -> None:
-        """Let the engine ask an image's registry for it, without pulling. Raises `EngineError` (image.registry)."""
+    def ask_registry(self, reference: str) -> str:
+        """Let the engine ask an image's registry for it, without pulling, and return the digest that it has there.
+
+        Raises `EngineError` (image.registry).
+        """
 
     def context_files(self, options: BuildOptions) -> list[str]:
         """Return the paths, relative to the context, that a build sends to the engine; .dockerignore counts."""

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -77,9 +77,11 @@ def prepare(emit: Emit) -> None:
 class Recipe:
     """One build of a stand-in. `build` may run in a thread of its own, and be ended from another by `cancel`."""
 
-    def __init__(self, base: Path, stand_in: StandIn) -> None:
+    def __init__(self, base: Path, stand_in: StandIn, network: Mapping[str, str] | None = None) -> None:
+        """Hold what is to be built; `network` are the variables that say by which way packages are fetched."""
         self._base = base
         self._stand_in = stand_in
+        self._network = network or {}
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._cancelled = False
@@ -134,6 +136,7 @@ class Recipe:
                 raise self._failed("it was cancelled", tail)
             self._process = process = subprocess.Popen(
                 [self._base / self._stand_in.family / "recipe.sh", self._stand_in.version],
+                env={**os.environ, **self._network},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

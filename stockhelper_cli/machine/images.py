@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Final
 
 from stockhelper_cli import labels
 from stockhelper_cli.engine.pull import LOCAL, REGISTRY_SECONDS, Pull
-from stockhelper_cli.errors import EngineError, StockhelperError
+from stockhelper_cli.engine.reference import MIRROR_KEY, mirror_name
+from stockhelper_cli.errors import ConfigError, EngineError, StockhelperError
 from stockhelper_cli.events import Event, Phase
 from stockhelper_cli.machine.base_images import Recipe, StandIn, prepare, recipe_digest
 from stockhelper_cli.machine.init_env import set_value
+from stockhelper_cli.proxies import proxies
 
 if TYPE_CHECKING:
     from stockhelper_cli.engine.protocol import Engine
     from stockhelper_cli.events import Emit
+
+
+#: The key of .env that names a distribution mirror.
+APT_MIRROR_KEY: Final = "APT_MIRROR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,17 @@ def ensure_images(
     results = {key: image for key, image in found.items() if image is not None}
     if missing:
         prepared = _Once(lambda: prepare(emit))
+        mirror, network = _mirror(settings, environ), _network(settings, environ)
         steps = {
-            base.key: _Missing(engine, base, _chosen(base, settings, environ), base_folder, prepared, emit)
+            base.key: _Missing(
+                engine,
+                base,
+                _chosen(base, settings, environ),
+                Pull(engine, _chosen(base, settings, environ) or base.default, mirror),
+                Recipe(base_folder, base.stand_in, network),
+                prepared,
+                emit,
+            )
             for base in missing
         }
         with ThreadPoolExecutor(len(missing), thread_name_prefix="base-image") as pool:
@@ -117,7 +132,8 @@ def build_stand_ins(
     """
     prepare(emit)
     bases = [_as_named(base, _chosen(base, settings, environ)) for base in bases]
-    recipes = [Recipe(root / "docker" / "base", base.stand_in) for base in bases]
+    network = _network(settings, environ)
+    recipes = [Recipe(root / "docker" / "base", base.stand_in, network) for base in bases]
     with ThreadPoolExecutor(len(recipes), thread_name_prefix="base-image") as pool:
         futures = [pool.submit(recipe.build, engine, emit) for recipe in recipes]
         try:
@@ -133,6 +149,23 @@ def build_stand_ins(
 def _chosen(base: Base, settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
     """Return the image that the shell or .env names, "" where neither does; the shell's counts more, as in Compose."""
     return environ.get(base.key, "") if base.key in environ else settings.get(base.key, "")
+
+
+def _mirror(settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """Return what REGISTRY_MIRROR says, "" if nothing. Raises `ConfigError` if it is no registry's name."""
+    mirror = environ[MIRROR_KEY] if MIRROR_KEY in environ else settings.get(MIRROR_KEY, "")
+    try:
+        return mirror and mirror_name(mirror)
+    except ValueError as error:
+        raise ConfigError(
+            "config.value", f"{MIRROR_KEY} {error}", cause=f"it is {mirror!r}", next=[f"mend {MIRROR_KEY} in .env"]
+        ) from error
+
+
+def _network(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that tell a recipe by which way packages are fetched: the mirror, and proxies."""
+    named = {**settings, **environ}
+    return {**proxies(named), **({APT_MIRROR_KEY: named[APT_MIRROR_KEY]} if named.get(APT_MIRROR_KEY) else {})}
 
 
 def _as_named(base: Base, chosen: str) -> Base:
@@ -182,14 +215,21 @@ class _Missing:
     """One base image that has to be obtained."""
 
     def __init__(
-        self, engine: Engine, base: Base, chosen: str, base_folder: Path, prepared: Callable[[], None], emit: Emit
+        self,
+        engine: Engine,
+        base: Base,
+        chosen: str,
+        pull: Pull,
+        recipe: Recipe,
+        prepared: Callable[[], None],
+        emit: Emit,
     ) -> None:
         self._engine = engine
         self._base = base
         self._chosen = chosen
         self._wanted = chosen or base.default
-        self._pull = Pull(engine, self._wanted)
-        self._recipe = Recipe(base_folder, base.stand_in)
+        self._pull = pull
+        self._recipe = recipe
         self._prepared = prepared
         self._emit = emit
 

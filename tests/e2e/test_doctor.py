@@ -14,17 +14,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import docker
-import psutil
 import pytest
 
 from stockhelper_cli.lock import exclusive
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only
+from tests.e2e.listening import listening, own_address
 from tests.e2e.steps import explained, without_override
 from tests.private_engine import private_engine
 from tests.sandbox import RUN_PREFIX, Result, Sandbox, base_images, client, free_port, sandbox
@@ -74,31 +74,6 @@ def launch(project: Sandbox, command: list[str], environment: Mapping[str, str] 
 def bound_by_permissions(project: Sandbox, environment: Mapping[str, str] | None = None) -> Diagnosis:
     """Ask `doctor` as somebody whom file permissions bind."""
     return diagnosed(launch(project, without_override(project.command("doctor", "--json")), environment))
-
-
-def own_address() -> str:
-    """Return an address of this machine by which a build's containers reach it."""
-    addresses = [address for group in psutil.net_if_addrs().values() for address in group]
-    return next(a.address for a in addresses if a.family == socket.AF_INET and not a.address.startswith("127."))
-
-
-@contextmanager
-def listening(host: str, answer: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Take connections at a port for the length of a block, each answered and closed; yield the port."""
-
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:  # it is closed
-                return
-            with connection, suppress(OSError):  # who only connects, or has gone
-                answer(connection)
-
-    with socket.create_server((host, 0)) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 # --- healthy

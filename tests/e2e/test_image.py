@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import tarfile
 import tempfile
 
 import pytest
 
 from stockhelper_cli.labels import BUILD_INPUTS, MIGRATION_HEADS
+from tests.e2e.listening import listening, own_address
 from tests.e2e.release import Release
 from tests.e2e.steps import explained, healthy, refused, runs
 from tests.sandbox import APP_IMAGE, Sandbox, base_images, client
@@ -178,6 +180,34 @@ def test_a_build_that_fails_shows_the_last_lines_of_the_failing_step_and_what_ra
     assert "pip wheel" not in result.err
     assert runs(release.project) == before
     assert healthy(release.project)
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "asked_for"), [("APT_MIRROR", "/debian", "/debian/dists/"), ("HTTP_PROXY", "", "http://")]
+)
+def test_a_build_fetches_by_the_way_that_is_named(release: Release, key: str, path: str, asked_for: str) -> None:
+    asked: list[str] = []
+
+    def answer(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536).decode().split()[1])
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    # By another proxy nothing is fetched anew; by another mirror everything is.
+    elsewhere = {"APT_MIRROR": "http://mirror.invalid/debian"} if key == "HTTP_PROXY" else {}
+    with listening(own_address(), answer) as port:
+        named = {key: f"http://{own_address()}:{port}{path}", **elsewhere}
+        result = release.project.run("build", "app", environment=named)
+
+    explained(result, 1, release.image)
+    assert asked
+    assert [each for each in asked if not each.startswith(asked_for)] == []
+
+
+def test_a_build_takes_the_package_index_that_is_named(release: Release) -> None:
+    result = release.project.run("build", "app", environment={"PIP_INDEX_URL": f"http://{own_address()}/simple"})
+
+    # Without TLS pip asks none, and says which it would have.
+    explained(result, 1, release.image, f"The repository located at {own_address()} is not a trusted or secure host")
 
 
 def test_a_build_that_lacks_a_file_names_it(release: Release) -> None:

@@ -60,6 +60,7 @@ def test_metrics_are_bound_to_an_address_and_a_port(bind: str) -> None:
 
 
 RANGE = "is not a port number from 1 to 65535"
+MIRROR = "is not HOST[:PORT][/PREFIX], as a registry stands before an image's name"
 WHOLE = "is not a whole number"
 BIND = "is not an address and a port, such as 127.0.0.1:9464 or [::1]:9464"
 ABSOLUTE = "is not an absolute path; Compose would take it relative to compose/, or for a volume"
@@ -69,6 +70,8 @@ ABSOLUTE = "is not an absolute path; Compose would take it relative to compose/,
     ("line", "complaint", "cause"),
     [
         ("APP_PORT=0", f"APP_PORT {RANGE}", "it is '0'"),
+        ("REGISTRY_MIRROR=https://hub.example", f"REGISTRY_MIRROR {MIRROR}", "it is 'https://hub.example'"),
+        ("REGISTRY_MIRROR=hub", f"REGISTRY_MIRROR {MIRROR}", "it is 'hub'"),
         ("APP_PORT=-1", f"APP_PORT {RANGE}", "it is '-1'"),
         ("APP_PORT=65536", f"APP_PORT {RANGE}", "it is '65536'"),
         ("APP_PORT=70000", f"APP_PORT {RANGE}", "it is '70000'"),

@@ -18,7 +18,7 @@ _VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "
 
 
 class NetworkProxy(Check):
-    """Compares the proxy of this shell with the engine's, which knows nothing of the shell's and pulls by itself."""
+    """Compares the proxy of .env or this shell with the engine's, which knows nothing of it and pulls by itself."""
 
     id = "network.proxy"
     group = Group.NETWORK
@@ -31,7 +31,7 @@ class NetworkProxy(Check):
         """Compare them; only where a registry is out of reach does it matter that the engine has none."""
         if not context.state.local:
             return skipped("the engine is on another machine, and this one's proxy is not for it")
-        key, ours = _proxy(context.environ)
+        key, ours = _proxy(context.project.environment)
         if theirs := context.info.proxy:
             return ok(f"the engine goes through {_shown(theirs)}")
         if not ours:

@@ -118,7 +118,7 @@ def test_what_a_registry_said_is_told_from_its_silence(cause: str, objection: Ob
     ],
 )
 def test_a_registry_is_the_part_of_a_name_that_can_be_a_host(reference: str, registry: str) -> None:
-    assert registry_of(reference) == registry
+    assert registry_of(reference, "") == registry
 
 
 def test_the_apps_connections_are_counted_as_the_service_counts_them() -> None:

@@ -14,7 +14,7 @@ from stockhelper_cli import labels
 from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.engine.protocol import Progress
 from stockhelper_cli.engine.pull import Pull
-from stockhelper_cli.errors import EngineError, StockhelperError
+from stockhelper_cli.errors import ConfigError, EngineError, StockhelperError
 from stockhelper_cli.events import Event, Phase, Warned
 from stockhelper_cli.machine import images
 from stockhelper_cli.machine.base_images import Recipe, StandIn, recipe_digest
@@ -22,6 +22,7 @@ from stockhelper_cli.machine.images import BASES, Base, BaseImage, How, ensure_i
 from tests.fake_engine import FakeEngine
 
 ROOT = Path(__file__).parents[3]
+PINNED = "sha256:" + "0" * 64
 PYTHON = Base("PYTHON_IMAGE", "python:9-slim", StandIn("python", "9"))
 POSTGRES = Base("POSTGRES_IMAGE", "postgres:8-alpine", StandIn("postgres", "8"))
 
@@ -194,6 +195,37 @@ def test_prepare_happens_once_for_both(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(images, "prepare", lambda emit: prepared.append(1))
     world.ensure()
     assert prepared == [1]
+
+
+def test_a_recipe_is_told_of_the_mirror_and_the_proxies_that_env_and_the_shell_name(world: World) -> None:
+    world.recipe("python", 'echo "mirror $APT_MIRROR proxies $http_proxy $HTTPS_PROXY" >&2; echo rootfs')
+    world.env("APT_MIRROR=http://m.example/debian\nHTTP_PROXY=http://file.example:1\nHTTPS_PROXY=of-the-file\n")
+    world.ensure({"https_proxy": "http://shell.example:1", "HTTPS_PROXY": "http://shell.example:1"})
+    told = {event.detail for event in world.events if isinstance(event, Event)}
+    assert "mirror http://m.example/debian proxies http://file.example:1 http://shell.example:1" in told
+
+
+def test_base_images_come_from_the_mirror_by_their_digest(world: World) -> None:
+    asked: list[str] = []
+
+    def registry(reference: str, progress: Progress) -> None:
+        asked.append(reference)
+        raise EngineError("image.registry", "no", cause="gone")
+
+    world.engine.registry = registry
+    world.env(f"REGISTRY_MIRROR=hub.example/x\nPYTHON_IMAGE=team/own:1@{PINNED}\n")
+    world.engine.add_image(POSTGRES.default)
+    with pytest.raises(EngineError) as raised:
+        world.ensure()
+    assert asked == [f"hub.example/x/team/own@{PINNED}"]
+    assert raised.value.cause == "REGISTRY_MIRROR is hub.example/x: gone"
+
+
+def test_a_mirror_that_is_none_is_refused_before_anything_is_pulled(world: World) -> None:
+    world.env("REGISTRY_MIRROR=https://hub.example\n")
+    with pytest.raises(ConfigError, match="REGISTRY_MIRROR is not HOST"):
+        world.ensure()
+    assert world.engine.pulled == []
 
 
 # --- pulls that are given up

@@ -26,8 +26,8 @@ def codename() -> str:
     return release["VERSION_CODENAME"].strip('"') if release.get("ID") == "debian" else ""
 
 
-def arguments(tmp_path: Path, recipe: str, version: str, targets: str) -> list[str]:
-    """Return what a recipe gives mmdebstrap on a machine with these apt sources."""
+def arguments(tmp_path: Path, recipe: str, version: str, targets: str, **variables: str) -> list[str]:
+    """Return what a recipe gives mmdebstrap on a machine with these apt sources, and variables."""
     for name, script in {
         "mmdebstrap": 'for argument; do printf "%s\\n" "$argument"; done',
         "apt-config": f"cat <<'END'\n{CONFIG}END",
@@ -35,7 +35,7 @@ def arguments(tmp_path: Path, recipe: str, version: str, targets: str) -> list[s
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
-    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **variables}
     command = [str(BASE / recipe / "recipe.sh"), version]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -78,3 +78,15 @@ def test_a_version_without_a_recipe_is_refused(tmp_path: Path) -> None:
     done = subprocess.run([BASE / "python" / "recipe.sh", "2.7"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: no recipe for Python 2.7: it must be 3.11 or 3.13\n"
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_mirror_that_is_named_stands_for_all_of_this_machines_own(tmp_path: Path, end: str) -> None:
+    own = f"http://mirror.example/debian/ {codename() or 'none'} main\n"
+    given = arguments(tmp_path, "python", "3.13", own, APT_MIRROR=f"http://named.example/debian{end}")
+    lines = [argument.partition("] ")[2] for argument in given if argument.startswith("deb ")]
+    assert lines == [
+        "http://named.example/debian trixie main",
+        "http://named.example/debian trixie-updates main",
+        "http://named.example/debian-security trixie-security main",
+    ]
