@@ -9,7 +9,6 @@ from stockhelper_cli import backup as backing
 from stockhelper_cli.database.server import ServerError
 from stockhelper_cli.doctor.check import failed, ok, warning
 from stockhelper_cli.doctor.database import DatabaseCheck
-from stockhelper_cli.settings import load_settings
 
 if TYPE_CHECKING:
     from stockhelper_cli.doctor.context import Context
@@ -32,8 +31,7 @@ class DbBackup(DatabaseCheck):
 
     def look(self, context: Context, database: Database) -> Finding:
         """Ask for rows only where an age is over the limit."""
-        variables = context.variables
-        limit = load_settings(variables.environment, variables.dotenv).BACKUP_MAX_AGE
+        limit = context.settings.BACKUP_MAX_AGE
         try:
             ((seconds,),) = database.server.rows(_AGE)
         except ServerError as error:
