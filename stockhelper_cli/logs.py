@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,10 +34,10 @@ class Line:
     text: str
 
     @classmethod
-    def read(cls, container: Container, raw: bytes) -> Line:
-        """Take a line apart that begins with the engine's time stamp."""
-        time, _, text = raw.decode(errors="replace").partition(" ")
-        return cls(container.labels[SERVICE], container.labels.get(NUMBER, "1"), time, text.rstrip("\r"))
+    def read(cls, labels: Mapping[str, str], raw: str) -> Line:
+        """Take a line apart that begins with the engine's time stamp, of a container with these labels."""
+        time, _, text = raw.partition(" ")
+        return cls(labels[SERVICE], labels.get(NUMBER, "1"), time, text.rstrip("\r"))
 
 
 def read_logs(
@@ -48,13 +48,23 @@ def read_logs(
     `tail` limits it to so many last lines of each container, `since` to what came after (seconds of the epoch).
     """
 
-    def read(container: Container) -> list[Line]:
-        raw = engine.logs(container.id, tail=tail, since=since, timestamps=True)
-        return [Line.read(container, line.encode()) for line in raw]
+    def read(container: str) -> list[Line]:
+        try:
+            raw = engine.logs(container, tail=tail, since=since, timestamps=True)
+        except NotFound:  # removed since it was listed
+            return []
+        return [Line.read(labels[container], line) for line in raw]
 
+    if services:
+        selected(project, services)
+    # What the list says is enough, and to inspect each container would take as long as to read its log.
+    labels = {
+        container: its
+        for container, its in engine.labelled([project_filter(project.name)]).items()
+        if _shown(project, services, its)
+    }
     with ThreadPoolExecutor(thread_name_prefix="logs") as pool:
-        logs = pool.map(read, _containers(project, engine, services))
-        return sorted((line for lines in logs for line in lines), key=lambda line: line.time)
+        return sorted((line for lines in pool.map(read, labels) for line in lines), key=lambda line: line.time)
 
 
 def follow_logs(
@@ -64,6 +74,8 @@ def follow_logs(
 
     A container that stops is followed on when it starts again, and its successor when it is replaced.
     """
+    if services:
+        selected(project, services)
     follower = _Follower(project, engine, services)
     try:
         yield from follower.lines(tail, since)
@@ -103,7 +115,11 @@ class _Follower:
     def _watch(self, tail: int | None, since: float | None) -> None:
         try:
             while not self._closed.is_set():
-                containers = _containers(self._project, self._engine, self._services)
+                containers = [
+                    container
+                    for container in self._engine.containers([project_filter(self._project.name)])
+                    if _shown(self._project, self._services, container.labels)
+                ]
                 for container in containers:
                     with self._lock:
                         known = container.id in self._streams
@@ -138,7 +154,7 @@ class _Follower:
     def _read(self, container: Container, stream: LogStream, told: str) -> None:
         try:
             for raw in stream:
-                line = Line.read(container, raw)
+                line = Line.read(container.labels, raw.decode(errors="replace"))
                 # The engine's times have nine digits always: they compare as text, and to the nanosecond.
                 if line.time <= told:
                     continue
@@ -153,14 +169,9 @@ class _Follower:
                 del self._streams[container.id]
 
 
-def _containers(project: Project, engine: Engine, services: Sequence[str]) -> list[Container]:
-    if services:
-        selected(project, services)
-    return [
-        container
-        for container in engine.containers([project_filter(project.name)])
-        if container.labels.get(ONEOFF) != "True" and container.labels.get(SERVICE) in (services or project.services)
-    ]
+def _shown(project: Project, services: Sequence[str], labels: Mapping[str, str]) -> bool:
+    """Return whether a container with these labels is one of the services' own, not of a command run once."""
+    return labels.get(ONEOFF) != "True" and labels.get(SERVICE) in (services or project.services)
 
 
 def _seconds(time: str) -> float:

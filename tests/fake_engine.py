@@ -133,6 +133,9 @@ class FakeEngine:
         with self._changed:
             return [container for container in self._containers.values() if _carries(container.labels, labels)]
 
+    def labelled(self, labels: Sequence[str]) -> dict[str, dict[str, str]]:
+        return {container.id: dict(container.labels) for container in self.containers(labels)}
+
     def container(self, name_or_id: str) -> Container:
         with self._changed:
             return self._find(name_or_id, "inspect")

@@ -77,6 +77,10 @@ _POLL_SECONDS: Final = 0.025
 _ENDED_SECONDS: Final = 5.0
 #: The header of a frame of a command's output: its stream and its length (Engine API, "Stream format").
 _FRAME: Final = struct.Struct(">BxxxL")
+#: How output begins that tells its two streams apart.
+_FRAMED: Final = re.compile(rb"[\1\2]\0\0\0")
+#: What the engine writes before a line, and before what is left of one that it cut.
+_STAMP: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
 #: The engine answers 403 here, not 409 as for everything else that is in use.
 _NETWORK_IN_USE: Final = "has active endpoints"
 #: The engine answers 404 for a missing file as it does for a missing container.
@@ -293,7 +297,8 @@ class _FollowedLog:
         try:
             with _translated(self._what):
                 for chunk in self._chunks:
-                    *lines, rest = (rest + chunk).split(b"\n")
+                    stamp = _STAMP.match(chunk) if rest else None
+                    *lines, rest = (rest + chunk[stamp.end() if stamp else 0 :]).split(b"\n")
                     yield from lines
         except EngineError:
             # Closing it from another thread breaks the read under way: that is how it is meant to end.
@@ -393,6 +398,26 @@ def _frames(reader: Any) -> Iterator[tuple[int, bytes]]:
             yield stream, data
 
 
+def _log_lines(raw: bytes, *, timestamps: bool) -> Iterator[bytes]:
+    """Yield a log's lines. The engine cuts long ones in pieces, each with a time stamp of its own.
+
+    That a container has a terminal, whose output is not framed, is told by the first bytes: before API 1.42 nothing
+    else in the answer does, and to inspect the container takes as long as to read its log.
+    """
+    if not _FRAMED.match(raw):
+        yield from (line.removesuffix(b"\r") for line in raw.removesuffix(b"\n").split(b"\n") if raw)
+        return
+    begun: dict[int, bytes] = {}
+    for stream, data in _frames(io.BytesIO(raw)):
+        line = begun.pop(stream, b"")
+        line += data.partition(b" ")[2] if line and timestamps else data
+        if line.endswith(b"\n"):
+            yield line[:-1]
+        else:
+            begun[stream] = line
+    yield from begun.values()
+
+
 class DockerEngine:
     """The `Engine` protocol on the Docker SDK. Its methods may be called from several threads."""
 
@@ -402,8 +427,6 @@ class DockerEngine:
         self._pool = ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="engine")
         self._sdk: docker.APIClient | None = None
         self._sdk_lock = Lock()
-        #: Id of a container -> whether it has a terminal, which never changes.
-        self._ttys: dict[str, bool] = {}
 
     def close(self) -> None:
         """Let go of the connections and threads."""
@@ -491,9 +514,15 @@ class DockerEngine:
         return self._containers({"label": list(labels)})
 
     def _containers(self, filters: Mapping[str, Sequence[str]]) -> list[Container]:
-        rows = self._ask("list the containers", "/containers/json", all=1, filters=_filters(filters))
-        found = self._pool.map(self._container_or_none, [row["Id"] for row in rows])
+        found = self._pool.map(self._container_or_none, [row["Id"] for row in self._list(filters)])
         return [container for container in found if container is not None]
+
+    def labelled(self, labels: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the labels of all containers with these labels, as the list tells them."""
+        return {row["Id"]: row["Labels"] for row in self._list({"label": list(labels)})}
+
+    def _list(self, filters: Mapping[str, Sequence[str]]) -> Any:
+        return self._ask("list the containers", "/containers/json", all=1, filters=_filters(filters))
 
     def _container_or_none(self, container: str) -> Container | None:
         """Return a container, None if it vanished since it was listed."""
@@ -504,9 +533,7 @@ class DockerEngine:
 
     def container(self, name_or_id: str) -> Container:
         """Return one container."""
-        raw = self._ask(f"inspect the container {name_or_id}", f"/containers/{quote(name_or_id)}/json")
-        self._ttys[raw["Id"]] = raw["Config"]["Tty"]
-        return _container(raw)
+        return _container(self._ask(f"inspect the container {name_or_id}", f"/containers/{quote(name_or_id)}/json"))
 
     def create_container(self, name: str, body: Body, platform: str = "") -> str:
         """Create a container and return its id."""
@@ -544,18 +571,13 @@ class DockerEngine:
         self, container: str, *, tail: int | None = None, since: float | None = None, timestamps: bool = False
     ) -> list[str]:
         """Return the log's lines."""
-        what, path = f"read the log of {container}", f"/containers/{quote(container)}"
-        # Nothing in the answer tells whether its two streams are told apart, before API 1.42.
-        tty = self._ttys.get(container)  # by a name, which may be another one's by now, none is found
-        if tty is None:
-            tty = self._ask(what, f"{path}/json")["Config"]["Tty"]
         query: dict[str, str] = {"tail": "all" if tail is None else str(tail)}
         if (after := _since(since)) is not None:
             query["since"] = str(after)
-        raw = self._ask_raw(what, f"{path}/logs", stdout=1, stderr=1, timestamps=int(timestamps), **query)
-        if not tty:
-            raw = b"".join(data for _, data in _frames(io.BytesIO(raw)))
-        return raw.decode(errors="replace").splitlines()
+        path = f"/containers/{quote(container)}/logs"
+        what = f"read the log of {container}"
+        raw = self._ask_raw(what, path, stdout=1, stderr=1, timestamps=int(timestamps), **query)
+        return [line.decode(errors="replace") for line in _log_lines(raw, timestamps=timestamps)]
 
     def exec(
         self, container: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None, user: str = ""

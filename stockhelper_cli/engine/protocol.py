@@ -262,6 +262,9 @@ class Engine(Protocol):
     def containers(self, labels: Sequence[str]) -> list[Container]:
         """Return all containers, stopped ones too, that carry every label ("key" or "key=value"), inspected."""
 
+    def labelled(self, labels: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the labels of all containers, stopped ones too, that carry every label of these, by their ids."""
+
     def container(self, name_or_id: str) -> Container:
         """Return one container. Raises `NotFound`."""
 

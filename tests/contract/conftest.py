@@ -88,9 +88,9 @@ class Lab:
         self.engine.start(name)
         return name
 
-    def finished(self, suffix: str = "one", *, code: int = 0, says: Sequence[str] = ()) -> str:
+    def finished(self, suffix: str = "one", *, code: int = 0, **settings: Any) -> str:
         """Run a container to its end."""
-        name = self.run(suffix, ends=code, says=says)
+        name = self.run(suffix, ends=code, **settings)
         if not isinstance(self.engine, FakeEngine):
             with closing(client()) as sdk:
                 sdk.api.wait(name)

@@ -132,6 +132,10 @@ def test_containers_are_found_by_labels_stopped_ones_too(lab: Lab) -> None:
     assert found("part=x") == {lab.name("one")}
     assert found("part=x", "part=y") == found("absent") == set()
 
+    labels = {lab.engine.container(lab.name(suffix)).id: its for suffix, its in [("one", "x"), ("two", "y")]}
+    known = lab.engine.labelled([*lab.selector, "part"])
+    assert {container: its["part"] for container, its in known.items()} == labels
+
 
 def test_listed_containers_are_inspected_like_single_ones(lab: Lab) -> None:
     name = lab.run()
@@ -373,8 +377,24 @@ def test_logs_with_time_stamps_say_when(lab: Lab) -> None:
     assert abs(datetime.now(UTC) - datetime.fromisoformat(stamp)) < timedelta(minutes=1)
 
 
+def test_a_line_is_one_however_long_it_is_and_whatever_it_holds(lab: Lab) -> None:
+    long = "0123456789 " * 4000  # the engine keeps it in three pieces, and stamps each
+    name = lab.finished(says=[long, "10 %\r20 %"])
+    assert lab.engine.logs(name) == [long, "10 %\r20 %"]
+    stamped = [line.split(" ", 1)[1] for line in lab.engine.logs(name, timestamps=True)]
+    assert stamped == [long, "10 %\r20 %"]
+    assert [line.decode().split(" ", 1)[1] for line in lab.engine.follow(name)] == [long, "10 %\r20 %"]
+
+
+def test_the_log_of_a_terminal_is_read_like_any_other(lab: Lab) -> None:
+    name = lab.finished(says=["one", "two"], Tty=True)
+    assert lab.engine.logs(name) == ["one", "two"]
+    assert [line.split(" ", 1)[1] for line in lab.engine.logs(name, timestamps=True)] == ["one", "two"]
+
+
 def test_a_container_that_never_ran_has_no_logs(lab: Lab) -> None:
     assert lab.engine.logs(lab.create()) == []
+    assert lab.engine.logs(lab.create("two", Tty=True)) == []
 
 
 def test_a_followed_log_ends_with_its_container(lab: Lab) -> None:
