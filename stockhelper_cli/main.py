@@ -211,7 +211,10 @@ def _run(invocation: Invocation, arguments: Sequence[str]) -> int:
             "failed",
             f"stockhelper failed: {type(error).__name__}: {error}",
             cause="this is a bug in stockhelper, not a mistake of yours",
-            next=[" ".join(["stockhelper", "--verbose", *arguments])],
+            next=[
+                " ".join(["stockhelper", "--verbose", *arguments]),
+                "stockhelper doctor --report report.tar.gz, which gathers what a report of it needs, without secrets",
+            ],
         )
         return _fail(invocation, bug)
 

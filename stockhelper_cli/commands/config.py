@@ -29,9 +29,9 @@ def config(
     project = invocation.project()
     resolved: Any = project.config()
     if not show_secrets:
-        from stockhelper_cli.secrets import mask
+        from stockhelper_cli.secrets import Secrets
 
-        resolved = mask(resolved, project.environment)
+        resolved = Secrets(project.environment, resolved).tree(resolved)
     invocation.console.succeed("config", resolved, lambda show: _render(resolved, show))
 
 

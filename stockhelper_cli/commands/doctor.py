@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -35,14 +36,23 @@ def doctor(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="ID", help="Make only this check.")] = None,
     skip: Annotated[list[str] | None, typer.Option("--skip", metavar="ID", help="Leave this check out.")] = None,
     list_checks: Annotated[bool, typer.Option("--list", help="Show which checks there are.")] = False,
+    report_file: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write what a bug report needs, without secrets, as .tar.gz."),
+    ] = None,
 ) -> None:
     """Say what is wrong, what shows it, and what to type.
 
     An ID is a check's, or what stands before its dot for all of those; --only and --skip may be repeated. Exits 1 if
-    something failed, 4 if the engine cannot be asked.
+    something failed, 4 if the engine cannot be asked; with --report 0 once the file is written.
     """
     if ids and not fix:
         raise StockhelperError("usage", f"{' '.join(ids)} without --fix", next=["stockhelper doctor --only ID"])
+    if report_file is not None:
+        if fix or only or skip or list_checks:
+            raise StockhelperError("usage", "--report stands alone: it makes every check, and mends nothing")
+        _report(invocation, invocation.directory / report_file)
+        return
     from stockhelper_cli.doctor.catalogue import chosen, ids_of
 
     checks = chosen(only or (), skip or ())
@@ -80,6 +90,28 @@ def _examine(invocation: Invocation, checks: Sequence[Check], shown: set[str]) -
 
     with closing(context_of(invocation)) as context:
         return examine(checks, context, shown=shown)
+
+
+def _report(invocation: Invocation, file: Path) -> None:
+    """Examine everything, and write the file."""
+    from stockhelper_cli.doctor.bundle import refuse_existing, write_bundle
+    from stockhelper_cli.doctor.catalogue import chosen
+    from stockhelper_cli.doctor.report import examine
+
+    refuse_existing(file)
+    checks = chosen((), ())
+    with closing(context_of(invocation)) as context:
+        report = examine(checks, context, shown={check.id for check in checks})
+        bundle = write_bundle(file, context, report)
+
+    def render(show: Callable[..., None]) -> None:
+        show(_summary(report))
+        for line in bundle.missing:
+            show(f"missing: {line}", markup=False)
+        show(f"wrote {bundle.path} ({bundle.size / 1000:.0f} kB)", markup=False)
+        show("Secrets are masked in it; look through it before you give it to anybody.")
+
+    invocation.console.succeed("doctor", {"report": bundle.as_json(), "counts": report.as_json()["counts"]}, render)
 
 
 def _mend(invocation: Invocation, checks: Sequence[Check], fixable: Sequence[Finding]) -> list[str]:
