@@ -16,6 +16,8 @@ from stockhelper_cli.compose.values import format_json_float
 #: The versions of Compose that write a config hash differently: before 5.0, and from it on.
 Profile: TypeAlias = Literal["2.40", "5.0"]
 
+#: Made once: `json.dumps` would make one anew for every key and value.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 #: Keys of a service that change nothing about its containers.
 UNHASHED = frozenset(key.name for key in SERVICE.keys if not key.hashed)
 
@@ -61,7 +63,7 @@ def go_json(value: Any) -> str:
 
 
 def _go_string(text: str) -> str:
-    written = json.dumps(text, ensure_ascii=False)
+    written = _encode(text)
     for character in "<>&\u2028\u2029":
         if character in written:
             written = written.replace(character, f"\\u{ord(character):04x}")

@@ -287,9 +287,10 @@ class _Up:
 
     def why_replace(self, service: Service, container: Container) -> str:
         """Return why a container cannot stay, "" if it can."""
-        # A container that a newer Compose made carries that one's hash of the same definition.
         image = self.state.images.get(service.image)
-        if container.labels.get(labels.CONFIG_HASH) not in (service.hash, service.config_hash("5.0")):
+        carried = container.labels.get(labels.CONFIG_HASH)
+        # A container that a newer Compose made carries that one's hash of the same definition.
+        if carried != service.hash and carried != service.config_hash("5.0"):
             variables = None if image is None else image.environment
             keys = differences(self.project, service, container, self.state.api_version, variables)
             return "configuration changed" + (f": {', '.join(keys)}" if keys else "")
