@@ -57,7 +57,7 @@ def _isoformat(moment: datetime | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class StatusResult:
-    """Every service of a project, where the app answers, and the names of orphans."""
+    """The services of a project, those of inactive profiles that run, where the app answers, and orphans by name."""
 
     services: tuple[ServiceStatus, ...]
     urls: tuple[str, ...]
@@ -95,8 +95,9 @@ def status_of(project: Project, engine: Engine, state: ObservedState, *, ready: 
                 project.services.values(),
             )
         )
+    others = (_inactive_status(name, state) for name in project.disabled)
     return StatusResult(
-        services,
+        (*services, *(other for other in others if other is not None)),
         tuple(url for service in services for url in urls_of(project.services[service.name], service.container)),
         tuple(container.name for container in orphans_of(project, state)),
     )
@@ -118,6 +119,15 @@ def _service_status(
         health = "starting" if problem else "healthy"
     ok = container.running and health in ("", "healthy")
     return ServiceStatus(service.name, container.status, health, ok, container, problem)
+
+
+def _inactive_status(name: str, state: ObservedState) -> ServiceStatus | None:
+    """Return the status of a service of a profile that is not active, None where nothing of it runs."""
+    container = next(iter(state.of_service(name)), None)
+    if container is None or not container.alive:
+        return None
+    health = container.health.status if container.health else ""
+    return ServiceStatus(name, container.status, health, container.running and health != "unhealthy", container)
 
 
 def _missing(service: Service, container: Container, engine: Engine, *, local: bool) -> str:

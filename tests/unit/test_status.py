@@ -129,3 +129,17 @@ def test_up_ends_with_the_answers_that_it_waited_for(project: Project) -> None:
     result = stack.up(project, engine, stack.UpOptions(timeout=5), lambda event: None)
     assert [(service.health, service.ok) for service in result.services] == [("healthy", True)] * 2
     assert len([command for command in engine.commands if "SELECT 1" in command]) == 1
+
+
+def test_a_service_of_an_inactive_profile_is_shown_while_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(STACK + "  extra: {image: app, profiles: [more]}\n")
+    engine = Asked()
+    active, inactive = (compose.load(tmp_path, environ=environ) for environ in ({"COMPOSE_PROFILES": "more"}, {}))
+    stack.up(active, engine, stack.UpOptions(timeout=5), lambda event: None)
+
+    assert [(each.name, each.state, each.ok) for each in status(inactive, engine).services][2:] == [
+        ("extra", "running", True)
+    ]
+    (container,) = [container for container in engine.containers([]) if "extra" in container.name]
+    engine.stop(container.id)
+    assert [each.name for each in status(inactive, engine).services] == ["db", "other"]
