@@ -40,6 +40,8 @@ KEEP_WEEKLY: Final = 4
 #: What our scratch databases, and the former ones that a restore keeps, have behind their database's name.
 _SCRATCH: Final = "__scratch"
 _FORMER: Final = "__former_"
+#: Where the newest verified backup is told of; one half of the contract with `stockhelper_app`.
+_NEWEST: Final = "stockhelper.backed_up"
 #: How much of a database's name those names begin with: PostgreSQL cuts at 63 bytes.
 _NAME_BYTES: Final = 36
 #: What must be free beyond the size of what is restored: PostgreSQL writes it all to its log first.
@@ -154,6 +156,7 @@ def create_from(
     if verify:
         with watch.time("verify"):
             backup = _verify(server, database, backup, emit)
+        tell_newest(project, server, database, emit)
     return Made(backup, watch.seconds)
 
 
@@ -204,7 +207,9 @@ def check(project: Project, engine: Engine, backup: Backup, emit: Emit) -> Backu
     with failing_as("backup.failed", f"{backup.path.name} could not be verified"):
         clear(server, database)
     read_whole(server, backup, database, emit)
-    return _verify(server, database, backup, emit)
+    backup = _verify(server, database, backup, emit)
+    tell_newest(project, server, database, emit)
+    return backup
 
 
 def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup:
@@ -216,6 +221,21 @@ def _verify(server: Server, database: str, backup: Backup, emit: Emit) -> Backup
 def verified(backup: Backup) -> Backup:
     """Note that a backup was restored just now, and that what came out was what had gone in; return it so."""
     return backups.mark_verified(backup, datetime.now(UTC).replace(microsecond=0))
+
+
+def tell_newest(project: Project, server: Server, database: str, emit: Emit) -> None:
+    """Leave with the database when its newest verified backup was made (seconds since 1970): its metrics tell that.
+
+    A setting of the database's own needs no table and is in no dump, but a restored database has it not: it is told
+    anew. A server that does not take it is no failure of the backup.
+    """
+    newest = next((backup.manifest for backup in list_backups(project) if backup.manifest and backup.verified), None)
+    if newest is None:
+        return
+    try:
+        server.execute(f"ALTER DATABASE {identifier(database)} SET {_NEWEST} = '{newest.created.timestamp():.0f}'")
+    except (ServerError, EngineError) as error:
+        emit(Warned(f"the metrics will not show that a backup was verified: {error}"))
 
 
 def copy(project: Project, emit: Emit) -> list[Backup]:

@@ -138,6 +138,7 @@ def _exchange(
             if users:
                 stack.start(project, engine, users, timeout, emit)
             raise
+        backing.tell_newest(project, server, database, emit)
         _repair_role(project, engine, revisions, emit)
         misfits = [name for name in users if not _fits(engine, state.of_service(name)[0], revisions)]
         if misfits:

@@ -83,6 +83,12 @@ def _day(value: str) -> dt.date:
     raise ValueError("is not a day, such as 2024-01-31")
 
 
+def _time_span(value: str) -> str:
+    if re.fullmatch(r"([0-9]+(ms|[smhdwy]))+", value):
+        return value
+    raise ValueError("is not a time span as Prometheus has it, such as 15d or 1d12h")
+
+
 def _recipients(keys: str) -> str:
     for key in age.split(keys):
         age.recipient(key)
@@ -126,6 +132,11 @@ class Settings(BaseSettings):
     BACKUP_RECIPIENTS: Annotated[str, AfterValidator(_recipients)] = ""
     BACKUP_COPY_COMMAND: Annotated[str, AfterValidator(_copy_command)] | None = None
     BACKUP_MAX_AGE: Annotated[int, Field(ge=1, le=3650)] = 8
+    PROMETHEUS_BIND: Annotated[str, AfterValidator(_address_and_port)] = "127.0.0.1:9090"
+    PROMETHEUS_RETENTION: Annotated[str, AfterValidator(_time_span)] = "15d"
+    ALERTMANAGER_BIND: Annotated[str, AfterValidator(_address_and_port)] = "127.0.0.1:9093"
+    ALERTMANAGER_CONFIG: AbsolutePath | None = None
+    ALERT_WEBHOOK_FILE: AbsolutePath | None = None
     IMAGE_MAX_AGE_DAYS: Annotated[int, Field(ge=1, le=3650)] = 180
     REGISTRY_MIRROR: Annotated[str, AfterValidator(mirror_name)] | None = None
     PYTHON_IMAGE: str = "python:3.13-slim"

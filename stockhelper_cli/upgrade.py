@@ -360,6 +360,7 @@ def _move(project: Project, old: Server, new: Server, emit: Emit) -> tuple[Path,
                 _restore(new, name, output_of(old.dump(name, snapshot.id)), contents)
             rows += sum(table.rows for table in contents.tables.values())
     backing.verified(made)
+    backing.tell_newest(project, new, main, emit)
     return made.path, rows
 
 

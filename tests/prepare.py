@@ -19,8 +19,10 @@ if __name__ == "__main__":
     code = run(["--directory", str(root), "--yes", "setup"])
     if code:
         sys.exit(code)
-    # The major that the tests upgrade to, while the rest is made; where it is there already, this takes no time.
-    with tempfile.TemporaryDirectory() as other, sandbox(Path(other), POSTGRES_IMAGE=NEXT_POSTGRES) as newer:
+    # The major that the tests upgrade to and what watches the stack, while the rest is made; where they are there
+    # already, this takes no time.
+    further = {"POSTGRES_IMAGE": NEXT_POSTGRES, "COMPOSE_PROFILES": "monitoring"}
+    with tempfile.TemporaryDirectory() as other, sandbox(Path(other), **further) as newer:
         building = subprocess.Popen(newer.command("--yes", "--quiet", "setup"), cwd=newer.root)
         compose_cli.install()
         # Before the tests' workers: all of them share this image, and none of them must build it from under another.

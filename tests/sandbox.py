@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,7 @@ import psutil
 from docker.models.containers import Container
 
 from stockhelper_cli.labels import PROJECT
+from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
 
 ROOT = Path(__file__).parent.parent
@@ -215,14 +216,21 @@ def sandbox(folder: Path, **settings: str) -> Iterator[Sandbox]:
 
 def base_images() -> Mapping[str, str]:
     """Return the base images that this machine has, as `setup` finds or builds them."""
+    return _present(base for base in BASES if not base.profile)
+
+
+def monitoring_images() -> Mapping[str, str]:
+    """Return the images of the profile `monitoring` that this machine has."""
+    return _present(base for base in BASES if base.profile == "monitoring")
+
+
+def _present(bases: Iterable[Base]) -> Mapping[str, str]:
     chosen = {}
-    for key, official, stand_in in (
-        ("PYTHON_IMAGE", "python:3.13-slim", "localhost/stockhelper-python:3.13"),
-        ("POSTGRES_IMAGE", "postgres:15-alpine", "localhost/stockhelper-postgres:15"),
-    ):
-        present = [name for name in (official, stand_in) if client().images.list(name)]
-        assert present, f"neither {official} nor {stand_in} is there: run `make test`, which sees to it"
-        chosen[key] = present[0]
+    for base in bases:
+        names = (base.default, base.stand_in.reference)
+        present = [name for name in names if client().images.list(name)]
+        assert present, f"neither {names[0]} nor {names[1]} is there: run `make test`, which sees to it"
+        chosen[base.key] = present[0]
     return chosen
 
 

@@ -27,20 +27,28 @@ if TYPE_CHECKING:
 
 #: The key of .env that names a distribution mirror.
 APT_MIRROR_KEY: Final = "APT_MIRROR"
+#: Compose's own key for the profiles that are on.
+PROFILES_KEY: Final = "COMPOSE_PROFILES"
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A base image that the stack is built on: its key in .env, compose.yaml's default, what stands in for it."""
+    """A base image that the stack is built on: its key in .env, compose.yaml's default, what stands in for it.
+
+    With a `profile` it is needed only where that is on.
+    """
 
     key: str
     default: str
     stand_in: StandIn
+    profile: str = ""
 
 
 BASES: Final = (
     Base("PYTHON_IMAGE", "python:3.13-slim", StandIn("python", "3.13")),
     Base("POSTGRES_IMAGE", "postgres:15-alpine", StandIn("postgres", "15")),
+    Base("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0", StandIn("prometheus", "2.53"), "monitoring"),
+    Base("ALERTMANAGER_IMAGE", "prom/alertmanager:v0.28.1", StandIn("alertmanager", "0.28"), "monitoring"),
 )
 
 
@@ -72,14 +80,14 @@ def ensure_images(
     bases: Sequence[Base] = BASES,
     registry_seconds: float = REGISTRY_SECONDS,
 ) -> tuple[BaseImage, ...]:
-    """Make every base image present, side by side, and return them in the order of `bases`.
+    """Make every base image present that is needed, side by side, and return them in the order of `bases`.
 
     `settings` is what `root`/.env sets, `environ` the shell's, which counts more. An image that the user chose is
     never replaced. Raises `EngineError` (image.registry, image.missing) for one that cannot be had, and
     `StockhelperError` (image.base) where the stand-in cannot be built.
     """
     base_folder = root / "docker" / "base"
-    bases = [_as_named(base, _chosen(base, settings, environ)) for base in bases]
+    bases = _needed(bases, settings, environ)
     found = {base.key: _found(engine, base, settings, environ, base_folder) for base in bases}
     missing = [base for base in bases if found[base.key] is None]
     results = {key: image for key, image in found.items() if image is not None}
@@ -131,7 +139,7 @@ def build_stand_ins(
     Of one that the settings name by its own name, it is that version. Raises `StockhelperError` (image.base).
     """
     prepare(emit)
-    bases = [_as_named(base, _chosen(base, settings, environ)) for base in bases]
+    bases = _needed(bases, settings, environ)
     network = _network(settings, environ)
     recipes = [Recipe(root / "docker" / "base", base.stand_in, network) for base in bases]
     with ThreadPoolExecutor(len(recipes), thread_name_prefix="base-image") as pool:
@@ -146,14 +154,26 @@ def build_stand_ins(
     return tuple(base.stand_in.reference for base in bases)
 
 
+def _needed(bases: Sequence[Base], settings: Mapping[str, str], environ: Mapping[str, str]) -> list[Base]:
+    """Return the bases whose profile is on, or that have none, each with the stand-in of the version that is named."""
+    profiles = {part.strip() for part in _value(PROFILES_KEY, settings, environ).split(",")}
+    needed = [base for base in bases if not base.profile or {base.profile, "*"} & profiles]
+    return [_as_named(base, _chosen(base, settings, environ)) for base in needed]
+
+
 def _chosen(base: Base, settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """Return the image that the shell or .env names, "" where neither does; the shell's counts more, as in Compose."""
-    return environ.get(base.key, "") if base.key in environ else settings.get(base.key, "")
+    """Return the image that the shell or .env names, "" where neither does."""
+    return _value(base.key, settings, environ)
+
+
+def _value(key: str, settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """Return what a key is set to, "" where it is not; the shell's counts more, as in Compose."""
+    return environ[key] if key in environ else settings.get(key, "")
 
 
 def _mirror(settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
     """Return what REGISTRY_MIRROR says, "" if nothing. Raises `ConfigError` if it is no registry's name."""
-    mirror = environ[MIRROR_KEY] if MIRROR_KEY in environ else settings.get(MIRROR_KEY, "")
+    mirror = _value(MIRROR_KEY, settings, environ)
     try:
         return mirror and mirror_name(mirror)
     except ValueError as error:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ SENTINELS = (
     ' INSERT INTO "Odd name" VALUES (1, 2)'
 )
 COUNT = "SELECT count(*) FROM sentinels"
+#: What is left with the database of its newest verified backup, for the metrics.
+NEWEST = (
+    "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase"
+    " WHERE datname = 'stockhelper'"
+)
 BALLAST = "ballast"
 
 
@@ -72,6 +78,8 @@ def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, back
     answer = kept.run("backup", "verify", str(backup), "--json").json["result"]["verified"][0]
     assert (answer["verified"] is not None, answer["rows"], answer["revisions"]) == (True, 2002, [HEAD])
     assert databases(kept) == ["stockhelper"]
+    newest = f"stockhelper.backed_up={datetime.fromisoformat(answer['created']).timestamp():.0f}"
+    assert kept.psql(NEWEST) == newest
 
     kept.psql("DELETE FROM sentinels WHERE id > 10")
     result = kept.run("restore", str(backup), "--yes", "--json").json["result"]
@@ -79,6 +87,7 @@ def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, back
     assert healthy(kept)
     assert kept.psql(COUNT, user="stockhelper_app") == "2000"  # its rights came along
     assert databases(kept) == ["stockhelper", result["former"]]
+    assert kept.psql(NEWEST) == newest
     assert Path(result["backup"]).exists()  # of the ten rows, before they were replaced
 
     assert kept.run("restore", "--undo", "--yes").code == 0

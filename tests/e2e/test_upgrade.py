@@ -17,7 +17,7 @@ from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.labels import UPGRADE
 from tests.e2e.disk import small_disk
 from tests.e2e.steps import eventually, explained, healthy, runs
-from tests.e2e.test_backup import COUNT, SENTINELS
+from tests.e2e.test_backup import COUNT, NEWEST, SENTINELS
 from tests.e2e.tunnel import CHANGE, COMMAND, tunnel
 from tests.sandbox import NEXT_POSTGRES, Sandbox, base_images, client, sandbox
 
@@ -138,6 +138,7 @@ def test_every_row_that_was_acknowledged_comes_along_and_the_way_back_is_open(ol
         heard += process.stdout.readlines()
     last = max(int(line) for line in heard if line.strip().isdigit())
     assert old.psql(f"SELECT count(*) FROM acknowledged WHERE id <= {last}") == str(last)
+    assert old.psql(NEWEST).startswith("stockhelper.backed_up=")
     assert (major(old), old.psql(COUNT), healthy(old)) == ("17", "2000", True)
     assert old.psql(COUNT, user="stockhelper_app") == "2000"
     assert old.psql("SHOW work_mem") == "5MB"

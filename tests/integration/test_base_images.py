@@ -95,6 +95,29 @@ def test_python_carries_no_caches_no_manuals_and_nothing_of_this_machines_config
     assert found.decode() == ""
 
 
+# --- what watches the stack
+
+
+@pytest.mark.parametrize(
+    ("family", "version", "tool"), [("prometheus", "2.53", "promtool"), ("alertmanager", "0.28", "amtool")]
+)
+def test_what_watches_the_stack_is_small_and_has_what_the_official_image_has(
+    family: str, version: str, tool: str
+) -> None:
+    image = built(StandIn(family, version))
+    script = f"""
+        test "$(id -u)" = 65534
+        touch /{family}/written
+        test -s /etc/ssl/certs/ca-certificates.crt
+        {tool} --version
+        wget --help 2>/dev/null
+        test -z "$(find /etc/apt -type f)"
+    """
+    said = client().containers.run(image, ["-euc", script], entrypoint="sh", remove=True, labels=LABEL, stderr=True)
+    assert f"{tool}, version {version}." in said.decode()
+    assert client().images.get(image).attrs["Size"] <= 350e6
+
+
 # --- PostgreSQL
 
 

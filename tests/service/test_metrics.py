@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,12 +12,20 @@ from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.sql import SQL, Identifier
 
 from tests.migrations.conftest import Alembic
 from tests.postgres import Postgres
 from tests.service.test_api import BEARER, TOKEN, V1
 from tests.service.test_process import events, running, wait_until_it_answers
 from tests.service.test_scheduler import RUNS, wait_for
+
+#: Of two syncs and an import that come to no good end, the import is no sync.
+FAILED = """
+    INSERT INTO sync_runs (job, source, finished_at, outcome)
+    SELECT job, 'csv', now(), outcome
+    FROM (VALUES ('sync', 'failed'), ('import', 'failed'), ('sync', 'interrupted')) AS run (job, outcome)
+"""
 
 
 def free_port() -> int:
@@ -39,7 +48,8 @@ def scraped(port: int) -> Callable[..., float | None]:
     return value
 
 
-def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, tmp_path: Path) -> None:
+def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, migrated: Alembic, tmp_path: Path) -> None:
+    owner = replace(migrated.database, name=tables.name)
     metrics = free_port()
     environment = {
         **tables.environment,
@@ -48,6 +58,7 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, tmp_path
         "METRICS_PORT": str(metrics),
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics"),
         "API_TOKEN": TOKEN,
+        "BACKUP_MAX_AGE": "3",
     }
     with running(tables.port, **environment) as (process, address):
         wait_until_it_answers(process, address)
@@ -55,6 +66,10 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, tmp_path
             # A connection of its own each time, so that both workers have some.
             assert httpx.get(f"{address}{V1}/stocks/{number:06}.SH", trust_env=False).status_code == 404
         assert httpx.get(f"{address}/metrics", trust_env=False).status_code == 404
+        value = scraped(metrics)
+        assert value("stockhelper_data_since_timestamp_seconds") is None
+        assert value("stockhelper_backup_timestamp_seconds") is None
+        owner.query(SQL("ALTER DATABASE {} SET stockhelper.backed_up = '1764000000'").format(Identifier(tables.name)))
         assert httpx.post(f"{address}{V1}/sync", headers=BEARER, trust_env=False, timeout=20).status_code == 202
         wait_for(lambda: tables.query(RUNS) == [("done", 59 * 3)])
 
@@ -72,6 +87,15 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, tmp_path
         assert value("stockhelper_sync_runs", outcome="done") == 1
         assert 0 <= (value("stockhelper_sync_age_seconds") or 0) < 60
         assert (value("stockhelper_sync_last_day_timestamp_seconds") or 0) > 1e9
+        assert value("stockhelper_sync_provider", provider="csv") == 1
+        assert value("stockhelper_sync_failures") == 0
+        assert 0 <= time.time() - (value("stockhelper_data_since_timestamp_seconds") or 0) < 60
+        assert value("stockhelper_backup_timestamp_seconds") == 1764000000
+        assert value("stockhelper_backup_max_age_seconds") == 3 * 86400
+        assert 0 < (value("stockhelper_disk_free_bytes") or 0) < (value("stockhelper_disk_size_bytes") or 0)
+
+        owner.query(FAILED)
+        assert scraped(metrics)("stockhelper_sync_failures") == 2
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=20)
     assert "Traceback" not in output

@@ -85,6 +85,18 @@ def test_when_nothing_is_missing_nothing_is_written(settings: Settings, tables: 
     assert server.count()["daily"] == 4
 
 
+def test_a_failure_is_made_good_by_a_run_that_finds_nothing_missing(
+    settings: Settings, tables: Postgres, server: FakeTushare
+) -> None:
+    sync(settings)
+    server.refused = {"trade_cal": NOT_PERMITTED}
+    assert sync(settings).outcome == "failed"
+    server.refused = {}
+    assert sync(settings).days == sync(settings).days == 0
+    assert [run[0] for run in tables.query(RUNS)] == ["done", "failed", "done"]
+    assert tables.query(RUNS)[-1] == ("done", "tushare", None, None, 0, 0, None)
+
+
 def test_days_missed_while_it_was_away_are_caught_up(settings: Settings, tables: Postgres, server: FakeTushare) -> None:
     later = {day: server.bars.pop(day) for day in ("20261118", "20261119", "20261120")}
     assert sync(settings).last_day == "2026-11-17"

@@ -53,17 +53,12 @@ def create_app(settings: Settings | None = None) -> Starlette:
         app.state.schedule = Schedule(chosen, app.state.syncs)
         if chosen.scheduler_enabled:
             app.state.schedule.start()
-        metrics = None
-        if chosen.metrics_port is not None:
-            metrics = MetricsServer(
-                chosen.metrics_port, app.state.database, app.state.schedule, scheduled=chosen.scheduler_enabled
-            )
-            metrics.start()
+        metrics = MetricsServer(chosen, app.state.database, app.state.schedule)
+        metrics.start()
         try:
             yield
         finally:
-            if metrics is not None:
-                await metrics.stop()
+            await metrics.stop()
             app.state.schedule.stop()
             await app.state.syncs.close()
             await app.state.database.close()

@@ -6,6 +6,7 @@ kernel picks adds up the files of all. What the database and the schedule say is
 
 import asyncio
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +25,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stockhelper_app import queries
 from stockhelper_app.db import Database, Unavailable
+from stockhelper_app.providers import name_of
+from stockhelper_app.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+#: Seconds.
+_DAY: Final = 86_400
 
 
 def _prepare() -> None:
@@ -133,17 +138,20 @@ class _Snapshot:
 class MetricsServer:
     """The port of the metrics. It is no reason not to start: what goes wrong with it is logged."""
 
-    def __init__(self, port: int, database: Database, schedule: "Schedule", *, scheduled: bool) -> None:
-        self._port, self._database, self._schedule, self._scheduled = port, database, schedule, scheduled
+    def __init__(self, settings: Settings, database: Database, schedule: "Schedule") -> None:
+        self._settings, self._database, self._schedule = settings, database, schedule
         self._server: _Quiet | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Listen, on every address of the container; the compose file decides what is published."""
+        port = self._settings.metrics_port
+        if port is None:
+            return
         try:
-            listener = socket.create_server(("0.0.0.0", self._port), reuse_port=True, backlog=16)
+            listener = socket.create_server(("0.0.0.0", port), reuse_port=True, backlog=16)
         except OSError as error:
-            logger.error("no metrics", port=self._port, error=str(error))
+            logger.error("no metrics", port=port, error=str(error))
             return
         app = Starlette(routes=[Route("/metrics", self._answer)])
         config = uvicorn.Config(
@@ -165,33 +173,54 @@ class MetricsServer:
 
     async def _asked(self) -> "list[Metric]":
         up = GaugeMetricFamily("stockhelper_database_up", "Whether the database answers.")
-        enabled = GaugeMetricFamily("stockhelper_scheduler_enabled", "Whether bars are fetched on a schedule.")
-        enabled.add_metric([], self._scheduled)
-        found: list[Metric] = [up, enabled]
-        if (when := self._schedule.next_run()) is not None:
-            name = "stockhelper_scheduler_next_run_timestamp_seconds"
-            found.append(GaugeMetricFamily(name, "When bars are fetched next.", value=when.timestamp()))
+        found: list[Metric] = [up, *self._known()]
         try:
-            ((synced, last_day, rows, *outcomes),) = await self._database.fetch(queries.SYNC_STATE)
+            row = (await self._database.fetch(queries.STATE))[0]
         except Unavailable as error:
             logger.warning("database not available", error=str(error))
             up.add_metric([], 0)
             return found
         up.add_metric([], 1)
+        synced, failures, begun, last_day, backed_up, rows, *outcomes = row
         runs = GaugeMetricFamily("stockhelper_sync_runs", "Runs that brought bars in.", labels=["outcome"])
         for outcome, count in zip(queries.OUTCOMES, outcomes, strict=True):
             runs.add_metric([outcome], count)
         found += [runs, CounterMetricFamily("stockhelper_sync_rows", "Bars that runs brought in.", value=rows)]
-        for name, text, value in (
+        found += _gauges(
+            ("stockhelper_sync_failures", "Syncs that did not end well since one did.", failures),
             ("stockhelper_sync_last_success_timestamp_seconds", "When a sync last ended well.", synced),
             ("stockhelper_sync_last_day_timestamp_seconds", "The last trading day there are bars of.", last_day),
-        ):
-            if value is not None:
-                found.append(GaugeMetricFamily(name, text, value=float(value)))
+            ("stockhelper_data_since_timestamp_seconds", "When bars were first brought in.", begun),
+            ("stockhelper_backup_timestamp_seconds", "When the newest verified backup was made.", backed_up),
+        )
         if synced is not None:
-            name, text = "stockhelper_sync_age_seconds", "How long ago a sync last ended well."
-            found.append(GaugeMetricFamily(name, text, value=max(0.0, time.time() - float(synced))))
+            age = max(0.0, time.time() - float(synced))
+            found += _gauges(("stockhelper_sync_age_seconds", "How long ago a sync last ended well.", age))
         return found
+
+    def _known(self) -> "list[Metric]":
+        """Return what there is to say without the database."""
+        settings, next_run = self._settings, self._schedule.next_run()
+        when = next_run and next_run.timestamp()
+        provider = GaugeMetricFamily("stockhelper_sync_provider", "Where bars are fetched from.", labels=["provider"])
+        provider.add_metric([name_of(settings)], 1)
+        # The root of a container is where the engine keeps its data, and with it volumes that are nowhere else.
+        disk = shutil.disk_usage("/")
+        return [
+            provider,
+            *_gauges(
+                ("stockhelper_scheduler_enabled", "Whether bars are fetched by schedule.", settings.scheduler_enabled),
+                ("stockhelper_scheduler_next_run_timestamp_seconds", "When bars are fetched next.", when),
+                ("stockhelper_backup_max_age_seconds", "How old a backup may be.", settings.backup_max_age * _DAY),
+                ("stockhelper_disk_size_bytes", "The disk that the engine keeps its data on.", disk.total),
+                ("stockhelper_disk_free_bytes", "How much of it is free.", disk.free),
+            ),
+        ]
+
+
+def _gauges(*told: tuple[str, str, Any]) -> "list[Metric]":
+    """Return a gauge for each name, text and value; none for what is not known."""
+    return [GaugeMetricFamily(name, text, value=float(value)) for name, text, value in told if value is not None]
 
 
 class _Quiet(uvicorn.Server):

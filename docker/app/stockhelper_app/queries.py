@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Date,
     Float,
+    ScalarSelect,
     Select,
     SQLColumnExpression,
     Text,
@@ -159,11 +160,38 @@ RUNS: Final = (
 )
 
 OUTCOMES: Final = ("running", "done", "failed", "interrupted")
-#: For the metrics, one row: when a sync last ended well, the last day that was loaded, how many runs had which outcome,
-#: and how many rows all of them brought.
-SYNC_STATE: Final = select(
+
+
+def _failures() -> ScalarSelect[int]:
+    """Count the syncs that did not end well since one did."""
+    run, well = aliased(SyncRun), aliased(SyncRun)
+    last = select(func.max(well.id)).where(well.job == "sync", well.outcome == "done").scalar_subquery()
+    return (
+        select(func.count())
+        .where(run.job == "sync", run.outcome.in_(("failed", "interrupted")), run.id > func.coalesce(last, 0))
+        .scalar_subquery()
+    )
+
+
+#: When the newest verified backup was made, as `stockhelper backup` leaves it with the database: a setting of its own,
+#: which no dump has in it. NULL where it has left none.
+_BACKED_UP: Final = literal_column(
+    r"""(
+    SELECT max(substring(entry FROM '^stockhelper\.backed_up=(\d{1,15})$')::bigint)
+    FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase CROSS JOIN unnest(setconfig) AS entry
+    WHERE datname = current_database() AND setrole = 0
+    )""",
+    BigInteger,
+)
+#: For the metrics, one row; times are seconds since 1970: when a sync last ended well, how many have failed since, when
+#: bars were first brought in, the last day that was loaded, when the newest verified backup was made, how many rows all
+#: runs brought, and how many of them had which outcome.
+STATE: Final = select(
     func.extract("epoch", func.max(SyncRun.finished_at).filter(SyncRun.job == "sync", SyncRun.outcome == "done")),
+    _failures(),
+    func.extract("epoch", func.min(SyncRun.started_at).filter(SyncRun.rows > 0)),
     func.extract("epoch", func.max(SyncRun.last_day)),
+    _BACKED_UP,
     func.coalesce(func.sum(SyncRun.rows), 0),
     *(func.count().filter(SyncRun.outcome == outcome) for outcome in OUTCOMES),
 )

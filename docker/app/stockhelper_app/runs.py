@@ -33,6 +33,11 @@ _ADVANCE: Final = """
     WHERE id = %s
 """
 _FINISH: Final = "UPDATE sync_runs SET outcome = %s, error = %s, finished_at = now() WHERE id = %s"
+_FORGET: Final = """
+    DELETE FROM sync_runs WHERE id = %(run)s AND NOT EXISTS (
+        SELECT FROM sync_runs WHERE outcome IN ('failed', 'interrupted') AND id =
+            (SELECT max(id) FROM sync_runs WHERE job = 'sync' AND id < %(run)s))
+"""
 _IMPORTED: Final = """
     INSERT INTO sync_runs (job, source, finished_at, first_day, last_day, rows, changed, outcome, error)
     VALUES ('import', %s, clock_timestamp(), %s, %s, %s, %s, %s, %s)
@@ -81,9 +86,10 @@ def finish(connection: psycopg.Connection[Any], run: int, outcome: str, error: s
     connection.execute(_FINISH, (outcome, error, run))
 
 
-def forget(connection: psycopg.Connection[Any], run: int) -> None:
-    """Take a run back that found nothing to do."""
-    connection.execute("DELETE FROM sync_runs WHERE id = %s", (run,))
+def finish_idle(connection: psycopg.Connection[Any], run: int) -> None:
+    """End a run well that found nothing to do: without a trace, unless it tells that the one before is made good."""
+    if not connection.execute(_FORGET, {"run": run}).rowcount:
+        finish(connection, run, "done")
 
 
 def record_import(connection: psycopg.Connection[Any], source: str, loaded: Loaded, error: str | None) -> None:

@@ -113,6 +113,9 @@ class Settings(DatabaseSettings):
     #: Root certificates (PEM) to trust besides the usual ones; what is no file counts as none.
     data_ca_file: Path | None = None
 
+    #: After how many days without a verified backup the metrics are to alarm; what `stockhelper doctor` warns by, too.
+    backup_max_age: Annotated[int, Field(ge=1, le=3650)] = 8
+
     #: Whether this process runs the sync by itself.
     scheduler_enabled: bool = True
     #: When, in Asia/Shanghai; the exchanges close at 15:00, and providers need an hour or so.

@@ -121,7 +121,7 @@ class Sync:
         """Write down how it ended; where the database is away, whoever comes next does."""
         try:
             if outcome == "done" and not self._days:
-                runs.forget(self._connection, run)
+                runs.finish_idle(self._connection, run)
             else:
                 runs.finish(self._connection, run, outcome, error)
         except psycopg.Error as failure:

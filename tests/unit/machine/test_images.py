@@ -110,6 +110,22 @@ def test_a_stand_in_of_another_version_is_built_where_env_names_it(world: World)
     assert world.ensure()[1] == replace(built, how=How.FOUND)
 
 
+def test_what_belongs_to_a_profile_is_made_where_that_is_on(world: World) -> None:
+    extra = Base("EXTRA_IMAGE", "extra:1", StandIn("extra", "1"), "extra")
+    world.engine.registry = serve
+
+    def keys(environ: dict[str, str]) -> list[str]:
+        settings = load_dotenv(world.root / ".env")
+        found = ensure_images(world.engine, world.root, settings, environ, world.events.append, bases=(PYTHON, extra))
+        return [image.key for image in found]
+
+    assert keys({}) == ["PYTHON_IMAGE"]
+    assert keys({"COMPOSE_PROFILES": "other, extra"}) == ["PYTHON_IMAGE", "EXTRA_IMAGE"]
+    world.env("COMPOSE_PROFILES=*\n")
+    assert keys({}) == ["PYTHON_IMAGE", "EXTRA_IMAGE"]
+    assert keys({"COMPOSE_PROFILES": ""}) == ["PYTHON_IMAGE"]
+
+
 def test_images_that_are_there_are_used(world: World) -> None:
     for base in (PYTHON, POSTGRES):
         world.engine.add_image(base.default)

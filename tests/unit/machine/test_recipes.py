@@ -47,6 +47,8 @@ def arguments(tmp_path: Path, recipe: str, version: str, targets: str, **variabl
         ("python", "3.11", "bookworm"),
         ("postgres", "15", "bookworm"),
         ("postgres", "17", "trixie"),
+        ("prometheus", "2.53", "trixie"),
+        ("alertmanager", "0.28", "trixie"),
     ],
 )
 def test_the_release_is_taken_from_this_machines_own_mirrors(

@@ -1,0 +1,131 @@
+"""The alerts, as promtool and amtool of the monitoring images read them, and as the README tells of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from docker.models.containers import Container
+
+from tests.sandbox import ROOT, client, monitoring_images
+from tests.test_readme import rows
+
+MONITORING = ROOT / "compose" / "monitoring"
+RULES = MONITORING / "alerts.yml"
+TESTS = Path(__file__).with_name("alert_rules.yml")
+LABEL = {"stockhelper.test": "1"}
+
+pytestmark = pytest.mark.engine
+
+
+def alerts() -> list[Mapping[str, Any]]:
+    """Return the rules that ship."""
+    (group,) = yaml.safe_load(RULES.read_text())["groups"]
+    rules: list[Mapping[str, Any]] = group["rules"]
+    return rules
+
+
+NAMES = [rule["alert"] for rule in alerts()]
+
+
+@pytest.fixture(scope="module")
+def images() -> Mapping[str, str]:
+    return monitoring_images()
+
+
+@pytest.fixture(scope="module")
+def prometheus(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """A container with promtool, the rules where the stack has them, their tests, and what a test writes at /tests."""
+    folder = tmp_path_factory.mktemp("rules")
+    container: Container = client().containers.run(
+        images["PROMETHEUS_IMAGE"],
+        ["-c", "trap exit TERM; sleep 600 & wait"],
+        entrypoint="sh",
+        user="0",
+        detach=True,
+        labels={**LABEL, "folder": str(folder)},
+        volumes={
+            str(MONITORING): {"bind": "/etc/stockhelper", "mode": "ro"},
+            str(TESTS): {"bind": "/alert_rules.yml", "mode": "ro"},
+            str(folder): {"bind": "/tests", "mode": "ro"},
+        },
+    )
+    yield container
+    container.remove(force=True)
+
+
+def run(container: Container, script: str) -> tuple[int, str]:
+    code, output = container.exec_run(["sh", "-c", script])
+    assert isinstance(output, bytes)
+    assert code is not None
+    return code, output.decode()
+
+
+def test_prometheus_takes_its_configuration_and_the_rules(prometheus: Container) -> None:
+    code, said = run(prometheus, "promtool check config /etc/stockhelper/prometheus.yml")
+    assert code == 0, said
+    assert f"SUCCESS: {len(NAMES)} rules found" in said
+
+
+@pytest.mark.parametrize("name", ["alertmanager", "alertmanager-webhook"])
+def test_alertmanager_takes_its_configurations(images: Mapping[str, str], name: str) -> None:
+    said = client().containers.run(
+        images["ALERTMANAGER_IMAGE"],
+        ["check-config", f"/etc/stockhelper/{name}.yml"],
+        entrypoint="amtool",
+        user="0",
+        remove=True,
+        labels=LABEL,
+        volumes={str(MONITORING): {"bind": "/etc/stockhelper", "mode": "ro"}},
+    )
+    assert b"SUCCESS" in said
+    assert b"1 receivers" in said
+
+
+def test_every_alert_begins_and_ends_when_it_should(prometheus: Container) -> None:
+    code, said = run(prometheus, "promtool test rules /alert_rules.yml")
+    assert code == 0, said
+
+
+def test_every_alert_is_tested_to_begin_and_not_to() -> None:
+    cases = [case for test in yaml.safe_load(TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
+    for begins in (True, False):
+        assert {case["alertname"] for case in cases if bool(case.get("exp_alerts")) is begins} == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wrong"),
+    [
+        (r"expr:.*?(?=\n +for:)", "expr: vector(0) > 1"),
+        (r"\bfor: \w+", "for: 0s"),
+        (r"\bfor: \w+", "for: 5h"),
+    ],
+    ids=["never", "too soon", "too late"],
+)
+def test_rules_that_alarm_never_or_too_soon_or_too_late_fail_their_tests(
+    prometheus: Container, pattern: str, wrong: str
+) -> None:
+    folder = Path(prometheus.labels["folder"])
+    faulty, count = re.subn(pattern, wrong, RULES.read_text(), flags=re.S)
+    assert count == len(NAMES)
+    (folder / "faulty.yml").write_text(faulty)
+    (folder / "tests.yml").write_text(TESTS.read_text().replace("/etc/stockhelper/alerts.yml", "/tests/faulty.yml"))
+    code, said = run(prometheus, "promtool test rules /tests/tests.yml")
+    assert code == 1
+    assert set(re.findall(r"alertname: (\w+),", said)) == set(NAMES), said
+
+
+def test_the_alerts_are_those_that_the_readme_tells_of() -> None:
+    told = [(row[0].strip("`"), row[1], row[3].rstrip("| ")) for row in rows("Alerts")]
+    assert told == [(rule["alert"], rule["labels"]["severity"], rule["for"]) for rule in alerts()]
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=NAMES)
+def test_an_alert_says_what_is_the_matter_and_what_to_type(rule: Mapping[str, Any]) -> None:
+    assert set(rule["annotations"]) == {"summary", "description"}
+    assert rule["annotations"]["summary"].endswith(".")
+    assert re.search(r"Next: (stockhelper|docker) \w+", rule["annotations"]["description"])
