@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: How many lines of its log's end are taken of each container.
 LOG_LINES: Final = 2000
-#: Where Compose mounts the secrets of a service, which are files.
-_SECRET_FILES: Final = "/run/secrets/"
+#: Where Compose mounts the secrets of a service, which are files; and the address that Alertmanager posts to.
+_SECRET_FILES: Final = ("/run/secrets/", "/etc/stockhelper/webhook")
 #: A longer file is none of a password or a key.
 _SECRET_BYTES: Final = 64 * 1024
 #: Digests over passwords too: beside the rest of what they cover, they let one try out guesses.
