@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from stockhelper_cli.machine.apt import install as install_packages
+from stockhelper_cli.machine import apt
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -19,7 +19,8 @@ PACKAGES = ("chromium", "fonts-droid-fallback")
 def install() -> None:
     """Install Chromium, where there is none, from this machine's own apt sources."""
     if shutil.which("chromium") is None:
-        install_packages(PACKAGES, lambda event: None, code="failed")
+        assert apt.can_install(), f"chromium is needed: {apt.install_command(PACKAGES)}"
+        apt.install(PACKAGES, lambda event: None, code="failed")
 
 
 @contextmanager

@@ -35,12 +35,9 @@ LAST = dt.date(2026, 11, 20)
 #: How they are looked at: each width, each language and each scheme of colours, and each pair of them.
 VIEWS = [(360, "zh-CN", "dark"), (360, "en-GB", "light"), (1280, "zh-CN", "light"), (1280, "en-GB", "dark")]
 PAGES = {
-    "list": "/",
-    "search": "/?q=0",
+    "list": "/?q=0",
     "share": "/stocks/600519.SH",
     "years": "/stocks/600519.SH?range=all&adjust=none",
-    "first-day": "/stocks/830001.BJ",
-    "no-bars": "/stocks/920002.BJ",
     "login": "/login",
     "missing": "/missing",
 }

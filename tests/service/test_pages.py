@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import event
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stockhelper_app.app import create_app
-from stockhelper_app.pages import logins, routes, texts
+from stockhelper_app.pages import logins, numbers, routes, texts
 from tests.postgres import Postgres
 from tests.service.conftest import Lines, serving, settings_at, settings_for
 from tests.service.test_api import BEARER, TOKEN, V1, stocked
@@ -192,6 +193,32 @@ async def test_forty_years_are_drawn_coarser(
     assert shown.text.count('<th scope="row">') == 20
 
 
+@pytest.mark.parametrize(
+    ("value", "english", "chinese"),
+    [
+        (0, "0", "0"),
+        (999, "999", "999"),
+        (12_345, "12.3K", "1.23万"),
+        (2_413_300, "2.41M", "241万"),
+        (10**9, "1.00B", "10.0亿"),
+        (2**63 - 1, "9,223,372,037B", "92,233,720,369亿"),
+    ],
+)
+async def test_large_numbers_are_in_the_units_of_the_language(value: int, english: str, chinese: str) -> None:
+    assert (numbers.amount(value, "en"), numbers.amount(value, "zh")) == (english, chinese)
+
+
+async def test_requests_are_counted_by_their_route(visitor: httpx.AsyncClient) -> None:
+    def counted() -> float:
+        labels = {"method": "GET", "route": "/stocks/{symbol}", "status": "200"}
+        return REGISTRY.get_sample_value("stockhelper_http_requests_total", labels) or 0
+
+    before = counted()
+    for symbol in ("600519.SH", "000001.SZ"):
+        await visitor.get(f"/stocks/{symbol}")
+    assert counted() == before + 2
+
+
 # --- names and numbers are text
 
 
@@ -305,7 +332,9 @@ async def test_head_is_answered_as_get_is(visitor: httpx.AsyncClient) -> None:
 
 
 async def test_a_login_lets_add_and_remove(visitor: httpx.AsyncClient, stocked: Postgres) -> None:
-    assert "<button>Watch" not in (await visitor.get("/")).text
+    stranger = await visitor.get("/stocks/600519.SH")
+    assert "<button>Watch" not in stranger.text
+    assert 'href="/login?back=/stocks/600519.SH"' in stranger.text
     entered = await log_in(visitor, back="/stocks/600519.SH")
     assert (entered.status_code, entered.headers["location"]) == (303, "/stocks/600519.SH")
     assert "<button>Watch" in (await visitor.get("/stocks/600519.SH")).text
@@ -334,7 +363,7 @@ async def test_the_cookie_holds_no_token_and_only_pages_take_it(caller: httpx.As
     assert refused.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("headers", [{}, {"X-Forwarded-Proto": "https"}])
+@pytest.mark.parametrize("headers", [{}, {"X-Forwarded-Proto": "https, http"}])
 async def test_over_tls_the_cookie_goes_over_tls_only(headers: dict[str, str], caller: httpx.AsyncClient) -> None:
     scheme = "http" if headers else "https"
     form = {"token": TOKEN}

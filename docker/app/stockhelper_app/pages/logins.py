@@ -96,7 +96,9 @@ def check_origin(request: Request) -> None:
 
 def remember(request: Request, response: Response, value: str) -> None:
     """Give the cookie along, which no script and no other site's page can use."""
-    secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+    # What a proxy in front says may be anybody's word; a lie costs the liar the login.
+    outside = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip()
+    secure = "https" in (request.url.scheme, outside)
     response.set_cookie(COOKIE, value, max_age=LASTS, httponly=True, samesite="strict", secure=secure)
 
 
