@@ -1,4 +1,4 @@
-"""The statements behind the API and the pages: one for each request, built once, whose rows are plain tuples.
+"""The statements behind the API, one for each request, and the pages: built once, their rows are plain tuples.
 
 Pages go on from a key (`WHERE symbol > …`), so that the hundredth costs what the first does.
 """

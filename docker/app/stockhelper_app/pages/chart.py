@@ -182,16 +182,16 @@ def _ticks(low: float, high: float) -> tuple[list[float], int]:
         return [low], 2
     wanted = (high - low) / 4
     magnitude = math.floor(math.log10(wanted))
-    size = next(size for size in (1, 2, 5, 10) if size * 10.0**magnitude >= wanted)
+    size = next((size for size in (1, 2, 5) if size * 10.0**magnitude >= wanted), 10)
     step = size * 10.0**magnitude
     decimals = max(0, -magnitude - (size == 10))
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)], decimals
 
 
 def _days(bars: Sequence[Bar], slots: int) -> list[Day]:
-    """Return four days of the axis, from the first to the last; fewer where there are no more."""
+    """Return four days of the axis, from the first to the last; that alone where there is no room for more."""
     last = len(bars) - 1
-    chosen = sorted({round(last * part / 3) for part in range(4)}) if last >= 12 else sorted({0, last})
+    chosen = [round(last * part / 3) for part in range(4)] if last >= _FEWEST / 2 else [last]
     return [
         Day(x, bars[number].last if number == last else bars[number].first, _anchor(x))
         for number in chosen

@@ -4,19 +4,16 @@ import hmac
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stockhelper_app.guard import CHALLENGE
+from stockhelper_app.guard import CHALLENGE, Access
 from stockhelper_app.pages.texts import EN
 from stockhelper_app.settings import Settings
-
-if TYPE_CHECKING:
-    from stockhelper_app.guard import Access
 
 #: Pages only: the API never looks at it.
 COOKIE: Final = "stockhelper_login"

@@ -14,14 +14,13 @@ from starlette.responses import HTMLResponse, Response
 from stockhelper_app import requests
 from stockhelper_app.bars import SHANGHAI
 from stockhelper_app.pages import chart, numbers
+from stockhelper_app.pages.logins import Logins
 from stockhelper_app.pages.texts import TEXTS
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from jinja2 import Environment
-
-    from stockhelper_app.pages.logins import Logins
 
 _FOLDER: Final = Path(__file__).parent
 _LANGUAGE_COOKIE: Final = "stockhelper_lang"
@@ -80,17 +79,14 @@ def page(
     """Return a page; 304 for one that the browser has."""
     logins: Logins = request.app.state.logins
     lang = language(request)
-    body = (
-        _environment()
-        .get_template(template)
-        .render(
-            shown,
-            t=TEXTS[lang],
-            lang=lang,
-            languages=[(code, texts["language"], _address(request, code)) for code, texts in TEXTS.items()],
-            login_possible=logins.possible,
-            logged_in=logins.holds(request),
-        )
+    made = _environment().get_template(template)
+    body = made.render(
+        shown,
+        t=TEXTS[lang],
+        lang=lang,
+        languages=[(code, texts["language"], _address(request, code)) for code, texts in TEXTS.items()],
+        login_possible=logins.possible,
+        logged_in=logins.holds(request),
     )
     etag = f'"{hashlib.blake2b(body.encode(), digest_size=16).hexdigest()}"'
     kept = {"ETag": etag, **_PRIVATE} if status == HTTPStatus.OK else {"Cache-Control": "no-store"}

@@ -17,14 +17,13 @@ from starlette.routing import Route
 from stockhelper_app import errors, queries, requests
 from stockhelper_app.pages import chart, numbers
 from stockhelper_app.pages.chart import Bar
-from stockhelper_app.pages.logins import Refusal, admit, check_origin, forget, remember
+from stockhelper_app.pages.logins import Logins, Refusal, admit, check_origin, forget, remember
 from stockhelper_app.pages.rendering import page, static_file
 from stockhelper_app.pages.texts import EN
 from stockhelper_app.schemas import Input, OneStock, SymbolCursor, encode_cursor, printable
 
 if TYPE_CHECKING:
     from stockhelper_app.db import Database
-    from stockhelper_app.pages.logins import Logins
 
 #: Shares on one page of the watchlist; shares that a search shows, and that are shown while nothing is watched.
 _LISTED: Final = 100
