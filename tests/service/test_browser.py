@@ -147,6 +147,18 @@ def test_every_page_fits_is_accessible_and_asks_nobody_else(
     assert visited.hosts == {urlsplit(address).netloc}
 
 
+def test_a_policy_that_is_broken_is_a_complaint(address: str, browser: Browser) -> None:
+    foreign = """<p style="color: red">text</p><img src="http://127.0.0.2/x.png">"""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        with (
+            page.expect_console_message(lambda message: "style-src" in message.text),
+            page.expect_console_message(lambda message: "img-src" in message.text),
+        ):
+            page.evaluate("html => document.querySelector('main').insertAdjacentHTML('beforeend', html)", foreign)
+
+
 @pytest.mark.parametrize("path", ["/", "/?q=0", "/stocks/600519.SH", "/login"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_tab_key_reaches_everything_in_order_and_shows_where_it_is(

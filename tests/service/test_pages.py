@@ -173,6 +173,15 @@ async def test_one_bar_and_a_price_that_never_moves_are_charts_too(visitor: http
     )
 
 
+async def test_a_price_that_adjusting_makes_nothing_of_is_no_error(
+    visitor: httpx.AsyncClient, stocked: Postgres
+) -> None:
+    stocked.query("UPDATE daily_bars SET adjustment_factor = 0.000001 WHERE trade_date = '2026-11-18'")
+    shown = await visitor.get("/stocks/600519.SH?adjust=forward")
+    assert shown.status_code == 200
+    assert "lowest 0.00, highest 11.00" in words(shown)
+
+
 @pytest.mark.parametrize(
     ("range_", "step", "most"),
     [("1m", "Daily", 32), ("3m", "Daily", 93), ("1y", "Weekly", 54), ("all", "Yearly", 41)],

@@ -234,7 +234,9 @@ async def _bars(
         bar = Bar(day, day, opened, high, low, closed, int(volume))
         bars.append(bar)
         values.append(bar.close * float(factor) if wanted.adjust == "none" else bar.close)
-    return bars, [None, *((value / before - 1) * 100 for before, value in pairwise(values))]
+    # An adjusted price may be too small for its four decimals.
+    changes = ((value / before - 1) * 100 if before else None for before, value in pairwise(values))
+    return bars, [None, *changes][: len(bars)]
 
 
 def _watched(row: Row[*tuple[Any, ...]]) -> Mapping[str, object]:
