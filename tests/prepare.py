@@ -1,4 +1,4 @@
-"""What the tests need of the machine, beyond Python packages: an engine, base images, and the real Compose.
+"""What the tests need of the machine, beyond Python packages: an engine, base images, the real Compose, and a browser.
 
 Run by `make test`. Whatever is missing and cannot be had ends the run here: no test is skipped for it.
 """
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from stockhelper_cli.main import run
-from tests import compose_cli
+from tests import browser, compose_cli
 from tests.sandbox import NEXT_POSTGRES, sandbox
 
 if __name__ == "__main__":
@@ -25,6 +25,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as other, sandbox(Path(other), **further) as newer:
         building = subprocess.Popen(newer.command("--yes", "--quiet", "setup"), cwd=newer.root)
         compose_cli.install()
+        browser.install()
         # Before the tests' workers: all of them share this image, and none of them must build it from under another.
         with tempfile.TemporaryDirectory() as folder, sandbox(Path(folder)) as project:
             code = run(["--directory", str(project.root), "build"])

@@ -90,6 +90,7 @@ def _render(result: UpResult, show: Callable[..., None]) -> None:
     if result.backup:
         show(paint("The data as it was before the migration is in ", (str(result.backup), "bold"), ", verified."))
     for url in result.urls:
-        show(paint(("The stock assistant answers: ", "bold green"), f"{url}/api/v1"))
+        show(paint(("The stock assistant answers: ", "bold green"), url))
+        show(paint("  api      ", (f"{url}/api/v1", "dim")))
         show(paint("  health   ", (f"{url}/api/v1/health", "dim")))
     show(paint("  next     ", ("stockhelper status", "cyan"), " · ", ("stockhelper down", "cyan")))

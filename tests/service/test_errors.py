@@ -35,7 +35,7 @@ def failing_app(port: int) -> Starlette:
 @pytest.mark.parametrize(
     ("method", "path", "status", "title"),
     [
-        ("GET", "/", 404, "Not Found"),
+        ("GET", "/missing", 404, "Not Found"),
         ("GET", "/api/v1/", 404, "Not Found"),
         ("GET", "/api/v1/health/", 404, "Not Found"),
         ("GET", "/api/v1/%00%ff'; DROP TABLE stocks--", 404, "Not Found"),

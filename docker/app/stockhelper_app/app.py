@@ -13,15 +13,20 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from stockhelper_app import logs
+from stockhelper_app import logs, routes
 from stockhelper_app.db import Database, Unavailable
-from stockhelper_app.errors import UnexpectedErrors, http_problem, problem, unavailable_problem
+from stockhelper_app.errors import UnexpectedErrors, problem
 from stockhelper_app.guard import Access, Limits
 from stockhelper_app.logs import RequestLog
 from stockhelper_app.metrics import MetricsServer, RequestMetrics, watch_pool
-from stockhelper_app.routes import path_of, routes
+from stockhelper_app.pages import routes as pages
+from stockhelper_app.pages.logins import Logins
 from stockhelper_app.scheduler import Schedule, Syncs
 from stockhelper_app.settings import Settings, SettingsError, load
+
+_ROUTES = (*routes.routes, *pages.routes)
+#: The path of each endpoint, with the names of its parameters.
+_PATHS = {route.endpoint: route.path for route in _ROUTES}
 
 
 class Cors(CORSMiddleware):
@@ -47,6 +52,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         logs.configure(chosen.log_level)
         app.state.access = Access(chosen)
+        app.state.logins = Logins(chosen)
         app.state.database = Database(chosen)
         watch_pool(app.state.database)
         app.state.syncs = Syncs(chosen)
@@ -64,13 +70,13 @@ def create_app(settings: Settings | None = None) -> Starlette:
             await app.state.database.close()
 
     app = Starlette(
-        routes=routes,
+        routes=_ROUTES,
         lifespan=lifespan,
-        exception_handlers={HTTPException: http_problem, Unavailable: unavailable_problem},
+        exception_handlers={HTTPException: pages.http_error, Unavailable: pages.unavailable},
         # From the outside in: the id and the access log around everything, CORS around every answer, errors too.
         middleware=[
             Middleware(RequestLog),
-            Middleware(RequestMetrics, route_of=path_of),
+            Middleware(RequestMetrics, route_of=_PATHS.get),
             Middleware(
                 Cors,
                 allow_origins=chosen.cors_origins,
@@ -78,7 +84,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
                 allow_headers=["Authorization", "Content-Type", "If-None-Match"],
                 expose_headers=["X-Request-ID", "ETag", "Retry-After"],
             ),
-            Middleware(UnexpectedErrors),
+            Middleware(UnexpectedErrors, answer=pages.unexpected),
             Middleware(Limits),
         ],
     )

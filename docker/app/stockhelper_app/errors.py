@@ -1,6 +1,6 @@
 """Every error leaves as `application/problem+json` (RFC 9457) with the request's id, and without its inner cause."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
@@ -76,10 +76,10 @@ async def unavailable_problem(request: Request, error: Exception) -> Response:
 
 
 class UnexpectedErrors:
-    """Middleware: what nobody caught is logged with its traceback and answered with a bare 500."""
+    """Middleware: what nobody caught is logged with its traceback and answered with a bare 500, made by `answer`."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, answer: Callable[[Request], Response]) -> None:
+        self.app, self._answer = app, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; raises only when the answer had begun already, so that the server cuts it off."""
@@ -96,4 +96,4 @@ class UnexpectedErrors:
             if started or scope["type"] != "http":
                 raise
             logger.exception("unexpected error")
-            await problem(HTTPStatus.INTERNAL_SERVER_ERROR)(scope, receive, send)
+            await self._answer(Request(scope))(scope, receive, send)

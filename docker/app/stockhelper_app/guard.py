@@ -17,6 +17,8 @@ MOST_BODY: Final = 16 * 1024
 MOST_HEADERS: Final = 16 * 1024
 #: Path and query, in bytes as they were sent.
 MOST_TARGET: Final = 8 * 1024
+#: What a 401 says of how to show the token (RFC 9110, 11.6.1).
+CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="stockhelper"'}
 
 
 class Access:
@@ -28,17 +30,17 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._token = settings.api_token.get_secret_value().encode() if settings.api_token else None
-        self._public_read = settings.app_bind.is_loopback or settings.api_public_read
+        #: Whether anybody may read.
+        self.public_read = settings.app_bind.is_loopback or settings.api_public_read
 
     def check(self, request: HTTPConnection, *, writes: bool) -> None:
         """Return if the caller may; raises `HTTPException` (401; 403 where no token would do)."""
-        if (self._public_read and not writes) or self._shown(request.headers.get("authorization", "")):
+        if (self.public_read and not writes) or self._shown(request.headers.get("authorization", "")):
             return
         if self._token is None:
             raise HTTPException(HTTPStatus.FORBIDDEN, "This needs a token, and the service has none: set API_TOKEN.")
-        challenge = {"WWW-Authenticate": 'Bearer realm="stockhelper"'}
         detail = "This needs the token of API_TOKEN, as `Authorization: Bearer …`."
-        raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, headers=challenge)
+        raise HTTPException(HTTPStatus.UNAUTHORIZED, detail, headers=CHALLENGE)
 
     def _shown(self, authorization: str) -> bool:
         scheme, _, token = authorization.partition(" ")

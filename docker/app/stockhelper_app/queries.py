@@ -1,8 +1,9 @@
-"""The statements behind the API: one for each request, built once, whose rows are plain tuples.
+"""The statements behind the API, one for each request, and the pages: built once, their rows are plain tuples.
 
 Pages go on from a key (`WHERE symbol > …`), so that the hundredth costs what the first does.
 """
 
+import datetime as dt
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -19,14 +20,16 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    exists,
     func,
     literal_column,
     or_,
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from stockhelper_app.models import DailyBar, Factor, Stock, SyncRun, WatchlistEntry
 
@@ -85,48 +88,60 @@ _LATEST_FACTOR: Final = (
     .limit(1)
     .scalar_subquery()
 )
-BARS: Final = _bars(adjusted=False)
+_BARS: Final = _bars(adjusted=False)
 #: As Tushare Pro defines it (its document 146 on adjusted prices): backward is price × the day's factor, forward that
 #: divided by the latest factor. Here the latest is the share's, whatever days are asked for, so that a day's price does
 #: not depend on them. `base` is 1 for backward, null for forward.
-ADJUSTED_BARS: Final = _bars(adjusted=True)
+_ADJUSTED_BARS: Final = _bars(adjusted=True)
 
 
-def _watchlist() -> Select[Any]:
+def bars(symbol: str, first: dt.date, last: dt.date, adjust: str) -> tuple[Select[Any], dict[str, object]]:
+    """Return the query of a share's bars from one day to another, and its parameters; `adjust` as in `BarsQuery`."""
+    given: dict[str, object] = {"symbol": symbol, "first": first, "last": last}
+    if adjust == "none":
+        return _BARS, given
+    return _ADJUSTED_BARS, {**given, "base": 1 if adjust == "backward" else None}
+
+
+def _last_bar(symbol: SQLColumnExpression[str]) -> LateralFromClause:
+    """Return a share's last bar beside its row, with the change to the bar before, dividends and splits out."""
     value = DailyBar.close * DailyBar.adjustment_factor
     # The window looks one row ahead on the way down the primary key, and stops there.
     before = func.lead(value).over(order_by=DailyBar.trade_date.desc())
-    last = (
+    return (
         select(
             DailyBar.trade_date,
             DailyBar.close,
-            func.round((value / before - 1) * 100, 2).label("change"),
+            func.round(DailyBar.close * (1 - before / value), 4).label("change"),
+            func.round((value / before - 1) * 100, 2).label("change_percent"),
         )
-        .where(DailyBar.symbol == WatchlistEntry.symbol)
+        .where(DailyBar.symbol == symbol)
         .order_by(DailyBar.trade_date.desc())
         .limit(1)
         .lateral("last")
     )
+
+
+_last_watched = _last_bar(WatchlistEntry.symbol)
+
+
+def _watchlist(*columns: SQLColumnExpression[Any]) -> Select[Any]:
     return (
-        select(
-            WatchlistEntry.symbol,
-            Stock.name,
-            WatchlistEntry.added_at,
-            last.c.trade_date,
-            # Twelve digits at most, which a double holds: it prints as the number that it was.
-            cast(last.c.close, Float(53)).label("close"),
-            cast(last.c.change, Float(53)).label("change_percent"),
-        )
+        select(WatchlistEntry.symbol, Stock.name, WatchlistEntry.added_at, _last_watched.c.trade_date, *columns)
         .select_from(WatchlistEntry)
         .join(Stock, Stock.symbol == WatchlistEntry.symbol)
-        .outerjoin(last, true())
+        .outerjoin(_last_watched, true())
         .where(WatchlistEntry.symbol > _AFTER)
         .order_by(WatchlistEntry.symbol)
         .limit(_LIMIT)
     )
 
 
-WATCHLIST: Final = _watchlist()
+WATCHLIST: Final = _watchlist(
+    # Twelve digits at most, which a double holds: it prints as the number that it was.
+    cast(_last_watched.c.close, Float(53)).label("close"),
+    cast(_last_watched.c.change_percent, Float(53)).label("change_percent"),
+)
 
 _insert = insert(WatchlistEntry)
 #: No row when the share is not known. One that is on the list already stays as it is; the update is there because only
@@ -195,3 +210,41 @@ STATE: Final = select(
     func.coalesce(func.sum(SyncRun.rows), 0),
     *(func.count().filter(SyncRun.outcome == outcome) for outcome in OUTCOMES),
 )
+
+# --- for pages
+#: How many closes the line beside a share goes through.
+_TREND: Final = 60
+
+_closes = (
+    select(cast(DailyBar.close * DailyBar.adjustment_factor, Float(53)))
+    .where(DailyBar.symbol == WatchlistEntry.symbol)
+    .order_by(DailyBar.trade_date.desc())
+    .limit(_TREND)
+    .scalar_subquery()
+)
+#: The watchlist with the last closes of each share, the newest first, in a unit that is the share's own.
+WATCHED: Final = _watchlist(
+    _last_watched.c.close,
+    _last_watched.c.change,
+    _last_watched.c.change_percent,
+    func.array(_closes, type_=ARRAY(Float(53))).label("trend"),
+)
+
+_watched = exists().where(WatchlistEntry.symbol == Stock.symbol).label("watched")
+SOME: Final = ALL_STOCKS.add_columns(_watched)
+FOUND: Final = MATCHING_STOCKS.add_columns(_watched)
+
+_last = _last_bar(Stock.symbol)
+#: One share with its last bar, of nulls where it has none.
+SHOWN: Final = ONE_STOCK.add_columns(_watched, *_last.c).outerjoin(_last, true())
+
+_last_day = select(func.max(DailyBar.trade_date).label("last_day")).subquery()
+_last_sync = (
+    select(SyncRun.started_at, SyncRun.rows, SyncRun.outcome, SyncRun.error)
+    .where(SyncRun.job == "sync")
+    .order_by(SyncRun.id.desc())
+    .limit(1)
+    .subquery()
+)
+#: One row: the last day that there are bars of, and the last sync, of nulls where there was none.
+DATA_STATE: Final = select(_last_day, _last_sync).select_from(_last_day).outerjoin(_last_sync, true())

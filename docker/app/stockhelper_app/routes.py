@@ -95,12 +95,8 @@ async def bars(request: Request) -> Response:
     symbol = requests.path(request, schemas.OneStock).symbol
     wanted = requests.query(request, schemas.BarsQuery)
     kind = requests.wanted(request, (_JSON, _CSV))
-    given = {"symbol": symbol, "first": wanted.first or dt.date.min, "last": wanted.last or dt.date.max}
-    if wanted.adjust == "none":
-        rows = await _fetch(request, queries.BARS, given)
-    else:
-        base = 1 if wanted.adjust == "backward" else None
-        rows = await _fetch(request, queries.ADJUSTED_BARS, {**given, "base": base})
+    days = (wanted.first or dt.date.min, wanted.last or dt.date.max)
+    rows = await _fetch(request, *queries.bars(symbol, *days, wanted.adjust))
     if not rows:
         raise _unknown(symbol)
     if rows[0][0] is None:
@@ -114,7 +110,7 @@ async def bars(request: Request) -> Response:
         tag.update(",".join(row).encode())
     etag = f'"{tag.hexdigest()}"'
     headers = {"ETag": etag, **_ASK_AGAIN}
-    if _known(request, etag):
+    if requests.known(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return StreamingResponse(_steps(chunks), media_type=kind, headers=headers)
 
@@ -241,12 +237,6 @@ def _dispatch(methods: Mapping[str, Operation]) -> Callable[[Request], Awaitable
 
 
 routes = tuple(_routes())
-_paths: Final[dict[object, str]] = {route.endpoint: route.path for route in routes}
-
-
-def path_of(endpoint: object) -> str | None:
-    """Return the path of an endpoint, with the names of its parameters; None for one that is not of ours."""
-    return _paths.get(endpoint)
 
 
 async def _fetch(request: Request, statement: Any, parameters: Mapping[str, object]) -> Sequence[Row[*tuple[Any, ...]]]:
@@ -262,12 +252,6 @@ def _page(rows: Sequence[Row[*tuple[Any, ...]]], limit: int) -> Response:
 
 def _unknown(symbol: str) -> HTTPException:
     return HTTPException(HTTPStatus.NOT_FOUND, f"There is no share {symbol}.")
-
-
-def _known(request: Request, etag: str) -> bool:
-    """Return whether the caller has it already (RFC 9110, 13.1.2: compared weakly)."""
-    given = ",".join(request.headers.getlist("if-none-match")).split(",")
-    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in given)
 
 
 def _json(symbol: str, adjust: str, rows: Sequence[Row[*tuple[Any, ...]]]) -> Iterator[str]:

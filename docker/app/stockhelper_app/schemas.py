@@ -25,7 +25,8 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
+    """Return a text as it is; raises ValueError for one that has more than people can see."""
     if not value.isprintable():
         raise ValueError("holds characters that cannot be printed")
     return value
@@ -88,7 +89,7 @@ class OneStock(Input):
 class StocksQuery(Input):
     """Which shares, and which page of them."""
 
-    q: Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_printable)] | None = Field(
+    q: Annotated[str, Field(min_length=1, max_length=50), AfterValidator(printable)] | None = Field(
         None, description="the beginning of a symbol, or a part of a name"
     )
     limit: Limit = 100
