@@ -35,6 +35,13 @@ _ENDING_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 0.5
 
 
+#: What PostgreSQL says, and ends, when it was killed, is started again in the same container, and finds that its former
+#: process id is another process's now, such as one's that asks whether it is ready.
+_MISTAKEN: Final = 'lock file "postmaster.pid" already exists'
+#: How often at most the engine's next start is waited for then.
+_MISTAKES: Final = 3
+
+
 class Cancelled(Exception):
     """The wait was given up because something else failed or the user interrupted."""
 
@@ -172,11 +179,13 @@ def wait_ready(
     """
     deadline = time.monotonic() + timeout
     missing = ""
-    restarts: int | None = None
+    first: int | None = None
+    restarts = 0
     given_up: float | None = None
     while True:
         container = engine.container(container_name)
-        restarts = container.restart_count if restarts is None else restarts
+        if first is None:
+            first = restarts = container.restart_count
         if condition is Condition.COMPLETED:
             if container.status == "exited" and container.exit_code == 0:
                 return
@@ -195,7 +204,9 @@ def wait_ready(
             # It runs again, and of how it ended the engine tells nothing before it does so once more.
             given_up = time.monotonic() + _ENDING_SECONDS
         if container.status in ("exited", "dead", "restarting") or (given_up and time.monotonic() >= given_up):
-            raise _ended(engine, service, container)
+            if container.restart_count - first >= _MISTAKES or not _is_mistaken(engine, service, container):
+                raise _ended(engine, service, container)
+            restarts, given_up = container.restart_count, None
         if condition is not Condition.COMPLETED and time.monotonic() >= deadline:
             raise StockhelperError(
                 "service.unhealthy",
@@ -224,6 +235,15 @@ def _ended(engine: Engine, service: Service, container: Container) -> Stockhelpe
         cause=container.error or how,
         details=_log(engine, container),
         next=[f"stockhelper logs {service.name}"],
+    )
+
+
+def _is_mistaken(engine: Engine, service: Service, container: Container) -> bool:
+    """Return whether a database took another process for itself, so that the engine's next start helps."""
+    return (
+        service.role == ROLE_DATABASE
+        and container.status in ("restarting", "running")
+        and any(_MISTAKEN in line for line in _log(engine, container))
     )
 
 

@@ -103,3 +103,40 @@ def test_one_that_was_restarted_and_runs_on_without_getting_ready_is_not_waited_
     with pytest.raises(StockhelperError) as failure:
         wait(engine, service, asked, 60)
     assert (failure.value.code, failure.value.cause) == ("service.exited", "it ended and was started again")
+
+
+class Restarting(FakeEngine):
+    """An engine that starts a container again after one look at its end."""
+
+    def container(self, name_or_id: str) -> Container:
+        found = super().container(name_or_id)
+        if found.status == "restarting":
+            self.change(found.id, status="running")
+        return found
+
+
+@pytest.mark.parametrize(("mistakes", "gets_ready"), [(1, True), (2, True), (3, False)])
+def test_a_database_that_took_another_process_for_itself_is_given_its_next_start(
+    tmp_path: Path, mistakes: int, *, gets_ready: bool
+) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {app: {image: app, x-stockhelper: {role: database}}}")
+    database = compose.load(tmp_path, environ={}).services["app"]
+    engine = Restarting({"app": {}})
+    engine.create_container("app", {"Image": "app"})
+    engine.start("app")
+    starts = 0
+
+    def asked(container: Container, seconds: float) -> str:
+        nonlocal starts
+        if starts == mistakes:
+            return ""
+        starts += 1
+        engine.say("app", 'FATAL:  lock file "postmaster.pid" already exists', 2)
+        engine.change("app", status="restarting", restart_count=starts)
+        return "it stopped"
+
+    if gets_ready:
+        wait(engine, database, asked, 60)
+    else:
+        with pytest.raises(StockhelperError, match="exited before it was ready"):
+            wait(engine, database, asked, 60)
