@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,8 +140,9 @@ def _remove_group(group: Path) -> None:
 @contextmanager
 def private_engine(*options: str) -> Iterator[PrivateEngine]:
     """Run an engine with these options for the length of a block; nothing is left of it."""
-    # A short path: that of a socket has 107 characters at most.
-    folder = Path(tempfile.mkdtemp(prefix="shtest-engine-"))
+    # A short path: that of a socket has 107 characters at most. And of letters: containerd calls a namespace by it.
+    folder = Path(tempfile.gettempdir()) / f"shtest-engine-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(mode=0o700)
     # It ends with the tests, if they are killed.
     alone = ["unshare", "--net", "--", "setpriv", "--pdeathsig", "KILL", "--"]
     up = ["sh", "-c", "ip link set lo up && echo up && exec sleep infinity"]
