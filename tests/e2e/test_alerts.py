@@ -174,7 +174,6 @@ def test_without_the_profile_nothing_of_the_rest_differs(watched: Watched) -> No
     assert project.up(environment=OFF).plan == []
     status = project.run("status", "--json", environment=OFF).json["result"]
     assert ({service["service"] for service in status["services"]}, status["orphans"]) == ({"db", "migrate", "app"}, [])
-    assert diagnose(project, environment=OFF).named == set()
     assert_nothing_to_do(project, "db", "app", environment=OFF)
     assert runs(project) == before
 
