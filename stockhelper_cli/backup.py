@@ -226,8 +226,8 @@ def verified(backup: Backup) -> Backup:
 def tell_newest(project: Project, server: Server, database: str, emit: Emit) -> None:
     """Leave with the database when its newest verified backup was made (seconds since 1970): its metrics tell that.
 
-    A setting of the database's own needs no table and is in no dump, but a restored database has it not: it is told
-    anew. A server that does not take it is no failure of the backup.
+    A setting of the database's own needs no table, and is no part of the data that is compared. What is restored into
+    another database has it not: that is told anew. A server that does not take it is no failure of the backup.
     """
     newest = next((backup.manifest for backup in list_backups(project) if backup.manifest and backup.verified), None)
     if newest is None:

@@ -175,7 +175,6 @@ def test_without_the_profile_nothing_of_the_rest_differs(watched: Watched) -> No
     status = project.run("status", "--json", environment=OFF).json["result"]
     shown = {service["service"] for service in status["services"]}
     assert (shown, status["orphans"]) == ({"db", "migrate", "app", *MONITORING}, [])  # as long as they run
-    assert diagnose(project, environment=OFF).named == set()
     assert_nothing_to_do(project, "db", "app", environment=OFF)
     assert runs(project) == before
 

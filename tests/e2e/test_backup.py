@@ -32,8 +32,8 @@ SENTINELS = (
 COUNT = "SELECT count(*) FROM sentinels"
 #: What is left with the database of its newest verified backup, for the metrics.
 NEWEST = (
-    "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase"
-    " WHERE datname = 'stockhelper'"
+    "SELECT entry FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) entry"
+    " WHERE datname = 'stockhelper' AND entry LIKE 'stockhelper.%'"
 )
 BALLAST = "ballast"
 

@@ -188,8 +188,8 @@ def _failures() -> ScalarSelect[int]:
     )
 
 
-#: When the newest verified backup was made, as `stockhelper backup` leaves it with the database: a setting of its own,
-#: which no dump has in it. NULL where it has left none.
+#: When the newest verified backup was made, as `stockhelper backup` leaves it with the database: a setting of its own.
+#: NULL where it has left none.
 _BACKED_UP: Final = literal_column(
     r"""(
     SELECT max(substring(entry FROM '^stockhelper\.backed_up=(\d{1,15})$')::bigint)
