@@ -6,7 +6,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ def migrated(postgres: Postgres) -> Iterator[Alembic]:
 @pytest.fixture
 def tables(migrated: Alembic) -> Iterator[Postgres]:
     """A database of the test's own with every table, as the application sees it."""
+    with copy_of(migrated) as new:
+        yield new
+
+
+@contextmanager
+def copy_of(migrated: Alembic) -> Iterator[Postgres]:
+    """A copy of a migrated database, as the application sees it."""
     with migrated.database.new_database(template=migrated.database.name) as new:
         # What a role may do to a database as such is not copied with it.
         new.query(SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(Identifier(new.name), Identifier(migrated.role)))

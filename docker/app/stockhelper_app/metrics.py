@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stockhelper_app import queries
 from stockhelper_app.db import Database, Unavailable
+from stockhelper_app.protocol import BoundedHttp
 
 logger = structlog.get_logger(__name__)
 
@@ -147,7 +148,13 @@ class MetricsServer:
             return
         app = Starlette(routes=[Route("/metrics", self._answer)])
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=1
+            app,
+            http=BoundedHttp,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = _Quiet(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))

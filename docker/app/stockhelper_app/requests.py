@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from stockhelper_app.errors import Fault, Invalid
 from stockhelper_app.guard import MOST_BODY
@@ -47,13 +47,17 @@ def query(request: Request, model: type[_I]) -> _I:
 async def body(request: Request, model: type[_I]) -> _I:
     """Return what the body holds, or the model's defaults when there is none.
 
-    Raises `Invalid`, and `HTTPException` for a body that is too long or no JSON object.
+    Raises `Invalid`, and `HTTPException` for a body that is too long, breaks off or is no JSON object.
     """
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MOST_BODY:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"Connection": "close"})
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > MOST_BODY:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"Connection": "close"})
+    except ClientDisconnect:
+        # For the log; whoever sent it has hung up.
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body broke off.") from None
     if not raw:
         return _checked(model, {}, "body")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
