@@ -16,7 +16,7 @@ import httpx
 from tests.migrations.conftest import Alembic
 from tests.postgres import Postgres
 from tests.service.conftest import copy_of
-from tests.service.test_api import TOKEN, stock
+from tests.service.test_api import BEARER, TOKEN, V1, stock
 from tests.service.test_process import running, wait_until_it_answers
 
 #: Stands for whatever a caller would not like to read in a log.
@@ -51,7 +51,8 @@ class Live:
 
     def check(self) -> None:
         """Fail unless it answers at once, and has told of no fault of its own nor of a secret since the last look."""
-        assert httpx.get(f"{self.address}/api/v1/stocks", trust_env=False, timeout=AT_ONCE).status_code == 200
+        url = f"{self.address}{V1}/stocks"
+        assert httpx.get(url, headers=BEARER, trust_env=False, timeout=AT_ONCE).status_code == 200
         wrong = [
             line
             for line in self.lines()

@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from stockhelper_app.bars import SYMBOL
 
@@ -18,6 +18,9 @@ _T = TypeVar("_T")
 
 #: The largest bigint.
 _BIGGEST = 2**63 - 1
+_LONGEST_CURSOR = 64
+#: Text without control characters, of which PostgreSQL does not take NUL.
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -25,12 +28,6 @@ class Input(BaseModel):
     """What a caller sends; a name that is not known is a mistake, not something to pass over."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("holds characters that cannot be printed")
-    return value
 
 
 def _day(value: Any) -> Any:
@@ -47,7 +44,7 @@ def encode_cursor(position: str | int) -> str:
 
 
 def _decode_cursor(value: Any) -> str:
-    if isinstance(value, str) and len(value) <= 64:
+    if isinstance(value, str) and len(value) <= _LONGEST_CURSOR:
         try:
             return base64.b64decode(value + "=" * (-len(value) % 4), altchars="-_", validate=True).decode("ascii")
         except (binascii.Error, UnicodeError):
@@ -76,8 +73,9 @@ Symbol = Annotated[
 ]
 Day = Annotated[dt.date, BeforeValidator(_day, json_schema_input_type=dt.date)]
 Limit = Annotated[int, Field(ge=1, le=1000, description="the most items of a page")]
-SymbolCursor = Annotated[str, BeforeValidator(_symbol_cursor, json_schema_input_type=str)]
-IdCursor = Annotated[int, BeforeValidator(_id_cursor, json_schema_input_type=str)]
+_Cursor = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=_LONGEST_CURSOR)]
+SymbolCursor = Annotated[str, BeforeValidator(_symbol_cursor, json_schema_input_type=_Cursor)]
+IdCursor = Annotated[int, BeforeValidator(_id_cursor, json_schema_input_type=_Cursor)]
 #: A decimal number, written with all its digits.
 Exact = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
@@ -91,7 +89,7 @@ class OneStock(Input):
 class StocksQuery(Input):
     """Which shares, and which page of them."""
 
-    q: Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_printable)] | None = Field(
+    q: Annotated[str, Field(min_length=1, max_length=50, pattern=_NO_CONTROLS)] | None = Field(
         None, description="the beginning of a symbol, or a part of a name"
     )
     limit: Limit = 100
