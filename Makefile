@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_INSTALL := $(BIN)/pip install --quiet --quiet
 
 help:  ## Show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: .venv/.cli  ## Make this machine ready and bring the stack up
 	@$(BIN)/stockhelper setup --yes
@@ -40,10 +40,15 @@ bench: .venv/.dev  ## Measure the commands beside what one would pick instead, a
 	@$(BIN)/python -m tests.prepare
 	@$(BIN)/python -m tests.bench
 
+bench-service: .venv/.bench  ## Measure the service beside the same answers written the usual way
+	@$(BIN)/python -m tests.prepare
+	@$(BIN)/python -m tests.bench.service
+
 lock: .venv/.dev  ## Lock all Python requirements anew: hash-pinned, without any index's address
 	@$(PIP_INSTALL) uv
 	@$(LOCK) --python-version 3.11 pyproject.toml --group build -o requirements.txt
 	@$(LOCK) --python-version 3.11 pyproject.toml --group dev -o requirements-dev.txt
+	@$(LOCK) --python-version 3.11 --group pyproject.toml:bench --constraint requirements-dev.txt -o requirements-bench.txt
 	@$(LOCK) --python-version 3.13 --group pyproject.toml:image -o docker/app/requirements.txt
 	@$(LOCK) --python-version 3.13 docker/app/requirements-build.in -o docker/app/requirements-build.txt
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
@@ -63,6 +68,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 	@$(BIN)/python -m compileall -q stockhelper_cli  # as pip does with all others: 0.1 s of each command
 	@touch $@ .venv/.cli
 
+.venv/.bench: requirements-bench.txt .venv/.dev
+	@echo "installing what the service is measured beside into .venv ..."
+	@$(PIP_INSTALL) --require-hashes -r requirements-bench.txt
+	@touch $@
+
 # Debian and Ubuntu ship Python without venv; as root it is installed, else named.
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -81,4 +91,4 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 	    echo "  next: sudo apt-get install $$package" >&2; exit 4; \
 	  fi; }
 
-.PHONY: help up down test check bench lock
+.PHONY: help up down test check bench bench-service lock

@@ -77,7 +77,8 @@ class Postgres:
     def new_database(self, template: str = "template1") -> Iterator[Postgres]:
         """A copy of a database that nobody is connected to; dropped at the end, whoever is connected by then."""
         new = replace(self, name=f"test_{uuid.uuid4().hex[:12]}")
-        with closing(self.connect()) as connection:
+        # From elsewhere: nobody may be connected to a template.
+        with closing(replace(self, name="postgres").connect()) as connection:
             connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(new.name), Identifier(template)))
             try:
                 yield new

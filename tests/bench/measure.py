@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-#: What one run of a way took, by quantity: seconds, or bytes where the quantity says so.
+#: What one run of a way took, by quantity: seconds, or bytes or requests in a second where the quantity says so.
 Sample: TypeAlias = Mapping[str, float]
 
 
@@ -26,7 +26,8 @@ class Way:
 class Against:
     """What a user would pick instead, and for each quantity the ratio of medians, ours / theirs, that we aim at.
 
-    None as an aim only shows the ratio. `bounds` says, by quantity, what bounds an aim that is not met.
+    It is the most that it may be; of requests in a second, the least. None as an aim only shows the ratio. `bounds`
+    says, by quantity, what bounds an aim that is not met.
     """
 
     way: Way
@@ -65,9 +66,17 @@ class Row:
         return statistics.median(self.ours) / statistics.median(self.theirs) if self.theirs else None
 
     @property
+    def more_is_better(self) -> bool:
+        """Whether the ratio should be large."""
+        return self.unit == "/s"
+
+    @property
     def met(self) -> bool | None:
         """Whether the aim is met, None where there is none."""
-        return None if self.aim is None or self.ratio is None else round(self.ratio, 2) <= self.aim
+        if self.aim is None or self.ratio is None:
+            return None
+        ratio = round(self.ratio, 2)
+        return ratio >= self.aim if self.more_is_better else ratio <= self.aim
 
 
 def measure(case: Case, rounds: int, tell: Callable[[str], None]) -> Iterator[Row]:
@@ -106,14 +115,18 @@ def _work(case: Case, quantity: str) -> str:
 
 
 def unit(quantity: str) -> str:
-    """Return a quantity's unit: bytes for sizes, seconds for all else."""
+    """Return a quantity's unit: bytes for sizes, a number in each second for rates, seconds for all else."""
+    if quantity.endswith("requests/s"):
+        return "/s"
     return "B" if quantity.startswith("size") else "s"
 
 
 def show(value: float, of: str) -> str:
-    """Return a value as people read it: 12 ms, 1.32 s, 42 s, 71 MB."""
+    """Return a value as people read it: 12 ms, 1.32 s, 42 s, 71 MB, 1230/s."""
     if of == "B":
         return f"{value / 1e6:.0f} MB"
+    if of == "/s":
+        return f"{value:.0f}/s"
     if value < 0.1:
         return f"{value * 1000:.1f} ms" if value < 0.01 else f"{value * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"

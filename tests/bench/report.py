@@ -30,12 +30,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     ours = show(statistics.median(row.ours), row.unit)
     if row.ratio is None:
         return row.work, "–", ours, "", "", ""
-    aim = "" if row.aim is None else f"≤ {row.aim:g}  {'met' if row.met else 'NOT MET'}"
+    sign = "≥" if row.more_is_better else "≤"
+    aim = "" if row.aim is None else f"{sign} {row.aim:g}  {'met' if row.met else 'NOT MET'}"
     return row.work, row.against, ours, show(statistics.median(row.theirs), row.unit), f"{row.ratio:.2f}", aim
 
 
 def as_json(rows: Sequence[Row], rounds: int) -> dict[str, Any]:
-    """Return all that was measured, and on what; values are in seconds, sizes in bytes."""
+    """Return all that was measured, and on what; values are in seconds, sizes in bytes, rates in 1/s."""
     return {"rounds": rounds, "machine": _machine(), "rows": [_row(row) for row in rows]}
 
 

@@ -73,20 +73,20 @@ def migrated(postgres: Postgres) -> Iterator[Alembic]:
         yield alembic
 
 
+@pytest.fixture
+def tables(migrated: Alembic) -> Iterator[Postgres]:
+    """A database of the test's own with every table, as the application sees it."""
+    with copy_of(migrated) as new:
+        yield new
+
+
 @contextmanager
-def new_tables(migrated: Alembic) -> Iterator[Postgres]:
-    """A database with every table, as the application sees it."""
+def copy_of(migrated: Alembic) -> Iterator[Postgres]:
+    """A copy of a migrated database, as the application sees it."""
     with migrated.database.new_database(template=migrated.database.name) as new:
         # What a role may do to a database as such is not copied with it.
         new.query(SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(Identifier(new.name), Identifier(migrated.role)))
         yield new.as_role(migrated.role, migrated.password)
-
-
-@pytest.fixture
-def tables(migrated: Alembic) -> Iterator[Postgres]:
-    """A database of the test's own with every table, as the application sees it."""
-    with new_tables(migrated) as made:
-        yield made
 
 
 def settings_for(database: Postgres, **more: Any) -> Settings:

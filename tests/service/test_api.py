@@ -25,9 +25,8 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 V1 = "/api/v1"
 
 
-@pytest.fixture
-def stocked(tables: Postgres) -> Postgres:
-    """Three shares: one with a dividend between its bars, one with a single bar, one with none."""
+def stock(tables: Postgres) -> None:
+    """Bring in three shares: one with a dividend between its bars, one with a single bar, one with none."""
     tables.query(
         "INSERT INTO stocks (symbol, name, exchange, listing_date) VALUES"
         " ('000001.SZ', '平安', 'SZ', NULL), ('600519.SH', 'Moutai 100%_', 'SH', '2001-08-27'),"
@@ -40,6 +39,11 @@ def stocked(tables: Postgres) -> Postgres:
         " ('600519.SH', '2026-11-20', 10, 11, 10, 10.5, 0, 0, 1.2),"
         " ('000001.SZ', '2026-11-20', 7, 7, 7, 7, 1, 7, 3)"
     )
+
+
+@pytest.fixture
+def stocked(tables: Postgres) -> Postgres:
+    stock(tables)
     return tables
 
 

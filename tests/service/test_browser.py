@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from tests.browser import chromium
 from tests.migrations.conftest import Alembic
 from tests.postgres import Postgres
-from tests.service.conftest import new_tables
+from tests.service.conftest import copy_of
 from tests.service.test_api import TOKEN
 from tests.service.test_process import running, wait_until_it_answers
 
@@ -81,7 +81,7 @@ def stock_up(tables: Postgres) -> None:
 @pytest.fixture(scope="module")
 def address(migrated: Alembic) -> Iterator[str]:
     """Where the service answers."""
-    with new_tables(migrated) as tables:
+    with copy_of(migrated) as tables:
         stock_up(tables)
         # Nobody reads its log: what would fill the pipe is left out.
         with running(tables.port, **tables.environment, API_TOKEN=TOKEN, LOG_LEVEL="ERROR") as (process, found):

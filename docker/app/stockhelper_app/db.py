@@ -61,6 +61,7 @@ class Unavailable(Exception):
     """The database is away, or does not answer in time; the message says which, for the log."""
 
 
+_PROBE: Final = text("SELECT 1")
 # What the server itself says that it is set to; a superuser's reserve is nothing that the service could use.
 _ROOM: Final = """
     SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
@@ -148,7 +149,7 @@ class Database:
         await self.engine.dispose()
 
     async def _select(self) -> None:
-        await self._query(text("SELECT 1"), None)
+        await self._query(_PROBE, None)
 
     async def _query(
         self, statement: Executable, parameters: Mapping[str, object] | None

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stockhelper_app import queries
 from stockhelper_app.db import Database, Unavailable
+from stockhelper_app.protocol import BoundedHttp
 from stockhelper_app.providers import name_of
 from stockhelper_app.settings import Settings
 
@@ -155,7 +156,13 @@ class MetricsServer:
             return
         app = Starlette(routes=[Route("/metrics", self._answer)])
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=1
+            app,
+            http=BoundedHttp,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = _Quiet(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))

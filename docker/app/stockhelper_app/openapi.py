@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 _REF: Final = "#/components/schemas/{model}"
 _TOKEN: Final = {"token": list[str]()}
+#: Errors of a request as such, whatever it asks for: what `guard`, `protocol` and the reading of a query refuse.
+_ANY_REQUEST: Final = (400, 408, 413, 414, 431)
+#: Headers that an answer of this status has, if it is an error; and what they hold.
+_OF_ERRORS: Final = {
+    401: {"WWW-Authenticate": "string"},
+    503: {"Retry-After": "integer"},
+}
 
 
 def document(operations: "Sequence[Operation]") -> dict[str, Any]:
@@ -51,10 +58,14 @@ def _operation(operation: "Operation", schema_of: Mapping[Any, Any]) -> dict[str
         "parameters": [parameter for where, model in operation.parameters for parameter in _parameters(where, model)],
         "responses": {str(status): _answer(operation, status, schema_of) for status in operation.answers},
     }
-    errors = [*operation.errors, *(() if operation.open else (401, 403))]
+    errors = {*operation.errors, *_ANY_REQUEST, *(() if operation.open else (401, 403))}
     for status in sorted(errors):
         schema = {"application/problem+json": {"schema": schema_of[schemas.Problem]}}
-        found["responses"][str(status)] = {"description": HTTPStatus(status).phrase, "content": schema}
+        found["responses"][str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": schema,
+            **_headers(_OF_ERRORS.get(status, {})),
+        }
     if operation.body is not None:
         found["requestBody"] = {"content": {"application/json": {"schema": schema_of[operation.body]}}}
     if operation.writes:
@@ -67,14 +78,25 @@ def _operation(operation: "Operation", schema_of: Mapping[Any, Any]) -> dict[str
 
 def _answer(operation: "Operation", status: int, schema_of: Mapping[Any, Any]) -> dict[str, Any]:
     model = operation.answers[status]
-    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase, **_headers(operation.headers.get(status, {}))}
     if model is not None:
         answer["content"] = {"application/json": {"schema": schema_of[model]}}
         if operation.csv:
             answer["content"]["text/csv"] = {"schema": {"type": "string"}}
     elif status == HTTPStatus.OK:
         answer["content"] = {"application/json": {"schema": {"type": "object"}}}
+    if model is not None and operation.links:
+        answer["links"] = {
+            name: {"operationId": name, "parameters": {parameter: f"$response.body#{where}"}}
+            for name, (parameter, where) in operation.links.items()
+        }
     return answer
+
+
+def _headers(types: Mapping[str, str]) -> dict[str, Any]:
+    if not types:
+        return {}
+    return {"headers": {name: {"required": True, "schema": {"type": kind}} for name, kind in types.items()}}
 
 
 def _parameters(where: str, model: type[BaseModel]) -> list[dict[str, Any]]:

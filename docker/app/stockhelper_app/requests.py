@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from stockhelper_app.errors import Fault, Invalid
 from stockhelper_app.guard import MOST_BODY
@@ -35,7 +35,7 @@ def query(request: Request, model: type[_I]) -> _I:
 async def body(request: Request, model: type[_I]) -> _I:
     """Return what the body holds, or the model's defaults when there is none.
 
-    Raises `Invalid`, and `HTTPException` for a body that is too long or no JSON object.
+    Raises `Invalid`, and `HTTPException` for a body that is too long, breaks off or is no JSON object.
     """
     raw = await _sent(request, "application/json")
     if not raw:
@@ -50,7 +50,7 @@ async def body(request: Request, model: type[_I]) -> _I:
 async def form(request: Request, model: type[_I]) -> _I:
     """Return the fields of a form, each of which may come once.
 
-    Raises `Invalid`, and `HTTPException` for a body that is too long or no form.
+    Raises `Invalid`, and `HTTPException` for a body that is too long, breaks off or is no form.
     """
     raw = await _sent(request, "application/x-www-form-urlencoded")
     return _checked(model, _fields(raw, "body"), "body")
@@ -99,10 +99,14 @@ def known(request: Request, etag: str) -> bool:
 async def _sent(request: Request, kind: str) -> bytes:
     """Return the body, which is of this media type unless it is empty."""
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MOST_BODY:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"Connection": "close"})
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > MOST_BODY:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"Connection": "close"})
+    except ClientDisconnect:
+        # For the log; whoever sent it has hung up.
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The body broke off.") from None
     if raw and request.headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"A body is {kind}.")
     return bytes(raw)

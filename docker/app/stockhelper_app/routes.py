@@ -3,7 +3,7 @@
 import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,6 +112,9 @@ async def bars(request: Request) -> Response:
     headers = {"ETag": etag, **_ASK_AGAIN}
     if requests.known(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if len(rows) <= _CHUNK:
+        # Two years, and no need to make steps of it.
+        return Response("".join(chunks), media_type=kind, headers=headers)
     return StreamingResponse(_steps(chunks), media_type=kind, headers=headers)
 
 
@@ -161,7 +164,11 @@ async def sync(request: Request) -> Response:
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path: who answers it, what it takes, and which answers there are besides errors."""
+    """One method of one path: who answers it, what it takes, and which answers there are besides errors.
+
+    `headers` are those of an answer, by its status, and what they hold. `links` are operations that one may go on with:
+    the parameter of theirs, and where its value is in the answer.
+    """
 
     method: str
     path: str
@@ -170,6 +177,8 @@ class Operation:
     parameters: Sequence[tuple[str, type[schemas.Input]]] = ()
     body: type[schemas.Input] | None = None
     errors: Sequence[int] = ()
+    headers: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    links: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     open: bool = False
     csv: bool = False
 
@@ -186,6 +195,7 @@ class Operation:
 
 
 _PATH = ("path", schemas.OneStock)
+_FIRST, _THIS, _NEXT = ("symbol", "/items/0/symbol"), ("symbol", "/symbol"), ("cursor", "/next")
 operations: Final = (
     Operation("GET", PREFIX, index, {200: schemas.About}),
     Operation("GET", f"{PREFIX}/health", health, {200: schemas.Health, 503: schemas.Health}, open=True),
@@ -193,29 +203,34 @@ operations: Final = (
     Operation("GET", f"{PREFIX}/openapi.json", document, {200: None}),
     Operation(
         "GET", f"{PREFIX}/stocks", stocks, {200: schemas.Page[schemas.StockOut]}, [("query", schemas.StocksQuery)],
-        errors=[422, 503],
+        errors=[422, 503], links={"stock": _FIRST, "bars": _FIRST, "watch": _FIRST, "stocks": _NEXT},
     ),
-    Operation("GET", f"{PREFIX}/stocks/{{symbol}}", stock, {200: schemas.StockOut}, [_PATH], errors=[404, 422, 503]),
+    Operation(
+        "GET", f"{PREFIX}/stocks/{{symbol}}", stock, {200: schemas.StockOut}, [_PATH], errors=[404, 422, 503],
+        links={"bars": _THIS, "watch": _THIS},
+    ),
     Operation(
         "GET", f"{PREFIX}/stocks/{{symbol}}/bars", bars, {200: schemas.Bars, 304: None},
         [_PATH, ("query", schemas.BarsQuery)], errors=[404, 406, 422, 503], csv=True,
+        headers={200: {"ETag": "string"}, 304: {"ETag": "string"}},
     ),
     Operation(
         "GET", f"{PREFIX}/watchlist", watchlist, {200: schemas.Page[schemas.Watched]},
         [("query", schemas.WatchlistQuery)], errors=[422, 503],
+        links={"bars": _FIRST, "unwatch": _FIRST, "watchlist": _NEXT},
     ),
     Operation(
         "PUT", f"{PREFIX}/watchlist/{{symbol}}", watch, {200: schemas.Added, 201: schemas.Added}, [_PATH],
-        errors=[404, 422, 503],
+        errors=[404, 422, 503], links={"bars": _THIS, "unwatch": _THIS},
     ),
     Operation("DELETE", f"{PREFIX}/watchlist/{{symbol}}", unwatch, {204: None}, [_PATH], errors=[422, 503]),
     Operation(
         "GET", f"{PREFIX}/sync/runs", sync_runs, {200: schemas.Page[schemas.Run]}, [("query", schemas.RunsQuery)],
-        errors=[422, 503],
+        errors=[422, 503], links={"sync_runs": _NEXT},
     ),
     Operation(
         "POST", f"{PREFIX}/sync", sync, {202: schemas.Started}, body=schemas.SyncDays,
-        errors=[400, 409, 413, 415, 422, 503],
+        errors=[409, 415, 422, 503], headers={202: {"Location": "string"}},
     ),
 )  # fmt: skip
 

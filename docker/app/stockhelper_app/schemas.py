@@ -6,10 +6,11 @@ Answers are not put through them: they come from typed columns, and the tests ho
 import base64
 import binascii
 import datetime as dt
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from stockhelper_app.bars import SYMBOL
 
@@ -17,6 +18,10 @@ _T = TypeVar("_T")
 
 #: The largest bigint.
 _BIGGEST = 2**63 - 1
+_LONGEST_CURSOR = 64
+#: Text without control characters, of which PostgreSQL does not take NUL.
+NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Input(BaseModel):
@@ -25,16 +30,10 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def printable(value: str) -> str:
-    """Return a text as it is; raises ValueError for one that has more than people can see."""
-    if not value.isprintable():
-        raise ValueError("holds characters that cannot be printed")
-    return value
-
-
 def _day(value: Any) -> Any:
-    # Not pydantic's own reading: it takes numbers for seconds, and times that happen to be midnight.
-    if isinstance(value, str) and len(value) == 10:
+    # Not pydantic's own reading: it takes numbers for seconds, and times that happen to be midnight. Nor Python's
+    # alone, which knows days of weeks.
+    if isinstance(value, str) and _DAY.fullmatch(value):
         return dt.date.fromisoformat(value)
     raise ValueError("is not a day such as 2026-11-20")
 
@@ -45,7 +44,7 @@ def encode_cursor(position: str | int) -> str:
 
 
 def _decode_cursor(value: Any) -> str:
-    if isinstance(value, str) and len(value) <= 64:
+    if isinstance(value, str) and len(value) <= _LONGEST_CURSOR:
         try:
             return base64.b64decode(value + "=" * (-len(value) % 4), altchars="-_", validate=True).decode("ascii")
         except (binascii.Error, UnicodeError):
@@ -74,8 +73,9 @@ Symbol = Annotated[
 ]
 Day = Annotated[dt.date, BeforeValidator(_day, json_schema_input_type=dt.date)]
 Limit = Annotated[int, Field(ge=1, le=1000, description="the most items of a page")]
-SymbolCursor = Annotated[str, BeforeValidator(_symbol_cursor, json_schema_input_type=str)]
-IdCursor = Annotated[int, BeforeValidator(_id_cursor, json_schema_input_type=str)]
+_Cursor = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=_LONGEST_CURSOR)]
+SymbolCursor = Annotated[str, BeforeValidator(_symbol_cursor, json_schema_input_type=_Cursor)]
+IdCursor = Annotated[int, BeforeValidator(_id_cursor, json_schema_input_type=_Cursor)]
 #: A decimal number, written with all its digits.
 Exact = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
@@ -89,7 +89,7 @@ class OneStock(Input):
 class StocksQuery(Input):
     """Which shares, and which page of them."""
 
-    q: Annotated[str, Field(min_length=1, max_length=50), AfterValidator(printable)] | None = Field(
+    q: Annotated[str, Field(min_length=1, max_length=50, pattern=NO_CONTROLS)] | None = Field(
         None, description="the beginning of a symbol, or a part of a name"
     )
     limit: Limit = 100

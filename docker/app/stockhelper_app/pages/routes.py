@@ -7,7 +7,7 @@ from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from sqlalchemy import Row
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,7 +20,7 @@ from stockhelper_app.pages.chart import Bar
 from stockhelper_app.pages.logins import Logins, Refusal, admit, check_origin, forget, remember
 from stockhelper_app.pages.rendering import page, static_file
 from stockhelper_app.pages.texts import EN
-from stockhelper_app.schemas import Input, OneStock, SymbolCursor, encode_cursor, printable
+from stockhelper_app.schemas import NO_CONTROLS, Input, OneStock, SymbolCursor, encode_cursor
 
 if TYPE_CHECKING:
     from stockhelper_app.db import Database
@@ -45,7 +45,7 @@ class _Shown(Input):
 
 
 class _HomeQuery(_Shown):
-    q: Annotated[str, Field(max_length=50), AfterValidator(printable)] = ""
+    q: Annotated[str, Field(max_length=50, pattern=NO_CONTROLS)] = ""
     cursor: SymbolCursor | None = None
 
 

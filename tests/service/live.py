@@ -1,0 +1,84 @@
+"""The service as the image starts it, on a real database, for tests that share it; it keeps its log in a file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.migrations.conftest import Alembic
+from tests.postgres import Postgres
+from tests.service.conftest import copy_of
+from tests.service.test_api import BEARER, TOKEN, V1, stock
+from tests.service.test_process import running, wait_until_it_answers
+
+#: Stands for whatever a caller would not like to read in a log.
+CANARY = "canary-secret"
+#: Seconds until it must have answered, whatever others are up to.
+AT_ONCE = 2.0
+
+
+@dataclass
+class Live:
+    """A service that runs: where it answers, and what it has said."""
+
+    process: subprocess.Popen[str]
+    address: str
+    database: Postgres
+    log: Path
+    _read: int = field(default=0)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The host and port, for those who speak to it by themselves."""
+        host, _, port = self.address.removeprefix("http://").partition(":")
+        return host, int(port)
+
+    def lines(self) -> list[Mapping[str, Any]]:
+        """Return the log since the last look; fails for a line that is not JSON."""
+        with self.log.open() as log:
+            log.seek(self._read)
+            text = log.read()
+            self._read = log.tell()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def check(self) -> None:
+        """Fail unless it answers at once, and has told of no fault of its own nor of a secret since the last look."""
+        url = f"{self.address}{V1}/stocks"
+        assert httpx.get(url, headers=BEARER, trust_env=False, timeout=AT_ONCE).status_code == 200
+        wrong = [
+            line
+            for line in self.lines()
+            if "exception" in line
+            or line["level"] in ("error", "critical")
+            or (line.get("status") or 0) >= 500
+            or CANARY in str(line)
+            or TOKEN in str(line)
+        ]
+        assert wrong == [], wrong
+
+
+@contextmanager
+def live(migrated: Alembic, folder: Path, before: str = "", **environment: str) -> Iterator[Live]:
+    """Start it on a database with a few shares of its own; at the end it must stop at once, all its log in JSON."""
+    log = folder / "service.log"
+    with copy_of(migrated) as database, log.open("w") as written:
+        stock(database)
+        told = {**database.environment, "API_TOKEN": TOKEN, **environment}
+        with running(database.port, written, before, **told) as (process, address):
+            wait_until_it_answers(process, address)
+            made = Live(process, address, database, log)
+            yield made
+            made.check()
+            began = time.monotonic()
+            process.terminate()
+            process.wait(timeout=20)
+            assert time.monotonic() - began < AT_ONCE
+            made.lines()
