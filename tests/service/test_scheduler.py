@@ -25,6 +25,8 @@ from tests.postgres import Postgres
 from tests.service.conftest import ROOT, settings_for
 from tests.service.test_process import running, wait_until_it_answers
 
+LOCKS = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 RUNS = "SELECT outcome, rows FROM sync_runs ORDER BY id"
 
 
@@ -125,6 +127,8 @@ async def test_one_worker_knows_that_another_is_at_it(
             await other.run()
     release.set()
     assert await under_way == 0
+    # The server lets go of the locks a moment after the connections that held them have ended.
+    await until(lambda: tables.query(LOCKS) == [(0,)])
     assert await there.run() == 0
 
 
