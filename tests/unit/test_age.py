@@ -41,7 +41,8 @@ def test_another_key_and_a_changed_file_are_told_apart() -> None:
     sealed = encrypted(os.urandom(3 * CHUNK))
     with pytest.raises(age.NoKeyFits):
         list(age.decrypted(cut(sealed), [age.ephemeral()]))
-    for changed in (sealed[:-1], sealed[: -CHUNK - 16], sealed[:-1] + b"x", sealed + b"x", b"", b"x" * 1000):
+    flipped = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    for changed in (sealed[:-1], sealed[: -CHUNK - 16], flipped, sealed + b"x", b"", b"x" * 1000):
         with pytest.raises(age.Broken):
             list(age.decrypted(cut(changed), [KEY]))
 
