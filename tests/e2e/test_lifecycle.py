@@ -316,8 +316,11 @@ def test_a_shell_on_a_terminal_has_its_size_and_gets_its_ctrl_c(life: Sandbox) -
     os.write(terminal, b"stty rows 33 cols 77 noflsh; stty size; echo ready\n")
     wait_for(b"33 77")
     wait_for(b"$ ")
-    os.write(terminal, b"echo sl''ept; sleep 600\n")
+    os.write(terminal, b"echo sl''ept; sleep 654\n")
     wait_for(b"slept")
+    # A shell that is interrupted while it begins a command may be left without its terminal.
+    watcher = client().containers.get(f"{life.name}-watcher-1")
+    eventually(lambda: "sleep 654" in str(watcher.top()["Processes"]))
     os.write(terminal, b"\x03")
     wait_for(b"$ ")
     os.write(terminal, b"echo a''live; exit 9\n")
