@@ -128,11 +128,10 @@ def _containers(context: Context) -> Sequence[Container]:
     try:
         return context.state.containers
     except StockhelperError:
-        folders = {context.root, context.root / "compose"}
         return [
             container
-            for container in context.engine.containers([labels.WORKING_DIR])
-            if Path(container.labels[labels.WORKING_DIR]) in folders
+            for folder in (context.root, context.root / "compose")
+            for container in context.engine.containers([f"{labels.WORKING_DIR}={folder}"])
         ]
 
 
@@ -156,7 +155,7 @@ def _is_secret_file(destination: str) -> bool:
 
 
 def _content(file: Path) -> str:
-    """Return what a secret's file holds, "" if it cannot be read: neither can what is in it then be in the report."""
+    """Return what a secret's file holds, "" if it cannot be read."""
     try:
         with file.open("rb") as opened:
             return opened.read(_SECRET_BYTES).decode(errors="replace")
