@@ -20,6 +20,8 @@ import pytest
 from docker.errors import APIError, DockerException, NotFound
 from psycopg.sql import SQL, Composed, Identifier
 
+from tests.waiting import PATIENCE
+
 #: Every object on the engine that belongs to a test; whoever finds one later may remove it.
 LABEL = {"stockhelper.test": "1"}
 
@@ -63,7 +65,7 @@ class Postgres:
             user=self.user,
             password=self.password,
             dbname=self.name,
-            connect_timeout=5,
+            connect_timeout=int(PATIENCE),
             autocommit=True,
         )
 

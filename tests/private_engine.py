@@ -18,8 +18,7 @@ from pathlib import Path
 
 import psutil
 
-#: Seconds until it answers, or has ended.
-PATIENCE = 30.0
+from tests.waiting import PATIENCE
 
 
 class PrivateEngine:

@@ -28,6 +28,7 @@ from docker.models.containers import Container
 from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
+from tests.waiting import request
 
 ROOT = Path(__file__).parent.parent
 #: What every name begins with that tests give; leftovers are found by it.
@@ -162,7 +163,7 @@ class Sandbox:
 
     def get(self, path: str) -> httpx.Response:
         """Ask its app."""
-        return httpx.get(self.url + path, timeout=5, trust_env=False)
+        return request("GET", self.url + path)
 
     def container(self, service: str) -> dict[str, Any]:
         """Return what the engine says of a service's container."""

@@ -1,32 +1,16 @@
-"""What the scenarios have in common: looking at a stack, waiting for something, and being refused."""
+"""What the scenarios have in common: looking at a stack, being refused."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 import httpx
 
 from tests.sandbox import Result, Sandbox, names_of
-
-T = TypeVar("T")
-
-#: Seconds until something that a test waits for must have come true.
-PATIENCE = 30.0
-
-
-def eventually(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
-    """Ask until the answer is true, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds:g} s"
-        time.sleep(0.05)
-    return answer
 
 
 def healthy(project: Sandbox) -> bool:

@@ -13,14 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.diagnosis import diagnose
 from tests.e2e.interop.oracle import assert_nothing_to_do
 from tests.e2e.listening import own_address
-from tests.e2e.steps import eventually, healthy, runs
+from tests.e2e.steps import healthy, runs
 from tests.sandbox import Sandbox, free_port, monitoring_images, names_of, sandbox
+from tests.waiting import eventually, request
 
 pytestmark = [pytest.mark.engine, pytest.mark.compose]
 
@@ -73,7 +73,7 @@ class Watched:
 
     def ask(self, path: str) -> Any:
         """Ask Prometheus' API."""
-        return httpx.get(f"http://{self.prometheus}/api/v1/{path}", trust_env=False).json()["data"]
+        return request("GET", f"http://{self.prometheus}/api/v1/{path}").json()["data"]
 
     def firing(self) -> set[str]:
         """Return the alerts that fire, by Prometheus."""
@@ -81,7 +81,7 @@ class Watched:
 
     def arrived(self) -> set[str]:
         """Return the alerts that fire, by Alertmanager."""
-        alerts = httpx.get(f"http://{self.alertmanager}/api/v2/alerts", trust_env=False).json()
+        alerts = request("GET", f"http://{self.alertmanager}/api/v2/alerts").json()
         return {alert["labels"]["alertname"] for alert in alerts}
 
     def metrics(self) -> set[str]:

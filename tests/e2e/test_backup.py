@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.disk import keep_data_on, small_disk
-from tests.e2e.steps import eventually, explained, healthy, session
+from tests.e2e.steps import explained, healthy, session
 from tests.e2e.tunnel import COMMAND, tunnel
 from tests.revisions import HEAD
 from tests.sandbox import ROOT, Sandbox, client, sandbox
+from tests.waiting import PATIENCE, eventually
 
 #: Rows of every kind of value whose text depends on settings; the column `t` is as a careless checksum would trip over.
 SENTINELS = (
@@ -288,7 +289,7 @@ def test_an_interrupted_backup_leaves_nothing(kept: Sandbox, backup: Path) -> No
         process = kept.start("backup", "create")
         eventually(lambda: kept.psql("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert files(kept) == before

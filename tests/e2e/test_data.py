@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.steps import eventually, explained, healthy
+from tests.e2e.steps import explained, healthy
 from tests.sandbox import Sandbox, free_port, sandbox
+from tests.waiting import PATIENCE, eventually, request
 
 HEADER = "symbol,trade_date,open,high,low,close,volume,turnover,adjustment_factor\n"
 RUNS = "SELECT job, outcome, rows FROM sync_runs ORDER BY id"
@@ -51,14 +52,14 @@ def setting(project: Sandbox, key: str) -> str:
 
 def test_the_api_serves_it_and_the_metrics_tell(stocked: Sandbox) -> None:
     token = {"Authorization": f"Bearer {setting(stocked, 'API_TOKEN')}"}
-    with httpx.Client(base_url=f"{stocked.url}/api/v1/", trust_env=False) as client:
+    with httpx.Client(base_url=f"{stocked.url}/api/v1/", trust_env=False, timeout=PATIENCE) as client:
         symbol = client.get("stocks").json()["items"][0]["symbol"]
         assert len(client.get(f"stocks/{symbol}/bars", params={"adjust": "forward"}).json()["bars"]) == 59
         assert client.put(f"watchlist/{symbol}").status_code == 401
         assert client.put(f"watchlist/{symbol}", headers=token).status_code == 201
         assert client.get("watchlist").json()["items"][0]["close"] > 0
         assert client.get("/metrics").status_code == 404
-    metrics = httpx.get(f"http://{setting(stocked, 'METRICS_BIND')}/metrics", trust_env=False).text
+    metrics = request("GET", f"http://{setting(stocked, 'METRICS_BIND')}/metrics").text
     assert 'route="/api/v1/watchlist/{symbol}",status="201"} 1.0' in metrics
     assert 'stockhelper_sync_runs{outcome="done"} 1.0' in metrics
     assert "stockhelper_scheduler_next_run_timestamp_seconds" in metrics
@@ -138,7 +139,7 @@ def test_nothing_is_kept_of_a_file_that_breaks_off(number: signal.Signals, stock
     assert eventually(lambda: stocked.psql(staging) == "1")
     process.send_signal(number)
     # What it has read so far ends there: for all that a pipe can tell, that is the file's end.
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     assert eventually(lambda: len(stocked.psql(RUNS).splitlines()) > before)
     assert stocked.psql("SELECT outcome, error FROM sync_runs ORDER BY id DESC LIMIT 1") == (
@@ -187,7 +188,7 @@ def test_of_two_syncs_one_is_told_that_the_other_is_at_work(stocked: Sandbox) ->
     try:
         explained(stocked.run("data", "sync"), 8, "another sync is at work")
     finally:
-        holder.communicate("\\q\n", timeout=10)
+        holder.communicate("\\q\n", timeout=PATIENCE)
 
 
 def test_a_folder_of_this_machine_is_read_once_it_is_named(stocked: Sandbox, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_an_engine_that_says_nothing_is_named_in_time(project: Sandbox, tmp_path
         )
     assert diagnosis.code == 4
     assert "it said nothing for 5 s" in diagnosis.told("engine.reachable")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 def test_an_engine_that_is_stuck_is_told_from_one_that_is_not_there(project: Sandbox, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_an_engine_that_is_stuck_is_told_from_one_that_is_not_there(project: San
         diagnosis = diagnosed(project.run("doctor", "--json", environment=environment))
         over.set()
     assert (diagnosis.named, diagnosis.code) == ({"engine.answers"}, 4)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 25
 
 
 def test_an_engine_that_is_too_old_is_named_with_its_version(project: Sandbox, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from stockhelper_cli.engine.docker_engine import DockerEngine
 from stockhelper_cli.errors import EngineError
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import diagnose, names_only
-from tests.e2e.steps import eventually
 from tests.e2e.tunnel import tunnel
 from tests.sandbox import Sandbox, base_images, client, free_port, sandbox
+from tests.waiting import eventually
 
 #: A service with which nothing is wrong. It has a check: without one, `up` waits to see whether it goes on running.
 WELL: Final = {

@@ -20,8 +20,9 @@ import pytest
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
 from tests.e2e.diagnosis import diagnose, names_only
-from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.e2e.steps import explained, healthy, runs
 from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

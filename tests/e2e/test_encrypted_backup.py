@@ -12,10 +12,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from tests.e2e.steps import eventually, explained, healthy, session
+from tests.e2e.steps import explained, healthy, session
 from tests.e2e.test_backup import COUNT, create, databases, files
 from tests.revisions import REVISIONS
 from tests.sandbox import Sandbox, sandbox
+from tests.waiting import PATIENCE, eventually
 
 #: Bytes that age encrypts together, and what it adds to them.
 CHUNK = 64 * 1024 + 16
@@ -198,7 +199,7 @@ def test_an_interrupted_one_leaves_nothing(sealed: Sandbox) -> None:
             eventually(lambda: sealed.psql("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
             assert [name for name in files(sealed) if name.endswith(".partial")]
             process.send_signal(number)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, err
         assert files(sealed) == before
     with session(sealed, "BEGIN; LOCK TABLE sentinels"):
@@ -231,7 +232,7 @@ def test_up_makes_one_before_it_migrates_and_leaves_nothing_of_one_that_is_inter
             process = sealed.start("up")
             eventually(lambda: [name for name in files(sealed) if name.endswith(".partial")])
             process.send_signal(number)
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, err
         assert files(sealed) == before
     result = sealed.run("up", "--json")

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.release import Release
-from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.e2e.steps import explained, healthy, runs
 from tests.e2e.tunnel import tunnel
 from tests.revisions import HEAD
 from tests.sandbox import Sandbox, client, interrupt, names_of, sandbox
+from tests.waiting import eventually
 
 ROW = "insert into stocks (symbol, name, exchange) values ('600519.SH', 'Kweichow Moutai', 'SH')"
 
@@ -52,7 +53,7 @@ def test_a_release_that_exits_at_once_is_found_at_once_and_the_old_one_serves_ag
     change(standing, "app", command='[sh, -c, "echo going down; exit 3"]')
     began = time.monotonic()
     result = standing.run("up", "--timeout", "60")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     explained(result, 5, "app exited before it was ready", "  | going down", "exit code 3")
     assert eventually(lambda: healthy(standing))
     assert runs(standing, "app")["app"][0] == before
@@ -222,7 +223,7 @@ def test_an_interrupted_build_is_given_up_here_and_by_the_engine(release: Releas
     eventually(lambda: any(silent in command for command in commands()))
     began = time.monotonic()
     result = interrupt(process, signal.SIGINT)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     explained(result, 130, f"not done: build image {release.image}", "what was started goes on running")
     eventually(lambda: not any(silent in command for command in commands()))
     assert (runs(project), release.image_id()) == (before, image)
@@ -241,6 +242,6 @@ def test_an_interrupted_pull_is_given_up(project: Sandbox) -> None:
         with registry.accept()[0]:
             began = time.monotonic()
             result = interrupt(process, signal.SIGTERM)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 20
     explained(result, 143, f"not done: pull image {image}")
     assert names_of(project.name) == []

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from stockhelper_cli.labels import PROJECT
-from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.e2e.steps import explained, healthy, runs
 from tests.revisions import HEAD
 from tests.sandbox import Result, Sandbox, client, free_port, interrupt, names_of, sandbox
+from tests.waiting import PATIENCE, eventually
 
 #: A further service as people add one: with a volume without a name, following the database, under another name too.
 EXTRA = """
@@ -269,7 +270,7 @@ def test_logs_follow_a_service_through_a_restart_and_end_with_the_stack(project:
         eventually(lambda: told("app", "Application startup complete") == 2 and told("db", "ready to accept") == 1)
         assert told("db", "starting PostgreSQL") == 1
         project.run("down")
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
         reader.join()
 
 

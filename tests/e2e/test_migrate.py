@@ -16,8 +16,9 @@ import pytest
 
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.release import Release, own_release
-from tests.e2e.steps import eventually, explained, healthy, runs, session
+from tests.e2e.steps import explained, healthy, runs, session
 from tests.sandbox import Sandbox, client, interrupt
+from tests.waiting import eventually
 
 ROWS = (
     "INSERT INTO stocks (symbol, name, exchange) SELECT g || '.SH', 'Stock ' || g, 'SH' FROM generate_series(600000,"

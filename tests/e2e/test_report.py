@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.steps import eventually, explained
+from tests.e2e.steps import explained
 from tests.sandbox import RUN_PREFIX, Result, Sandbox, client, sandbox
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.engine
 

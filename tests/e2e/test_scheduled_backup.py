@@ -15,9 +15,10 @@ import pytest
 
 from stockhelper_cli.schedule import CronFolder, Job, variables_of
 from tests.e2e.diagnosis import diagnose
-from tests.e2e.steps import eventually, explained, session
+from tests.e2e.steps import explained, session
 from tests.e2e.test_backup import files
 from tests.sandbox import Sandbox, client, sandbox
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.steps import eventually, healthy, runs
+from tests.e2e.steps import healthy, runs
 from tests.sandbox import Sandbox, client, names_of
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.engine
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
-from tests.e2e.steps import eventually, explained, healthy, runs
+from tests.e2e.steps import explained, healthy, runs
 from tests.sandbox import NEXT_POSTGRES, Sandbox, base_images, client, sandbox
+from tests.waiting import eventually
 
 SENTINELS = "CREATE TABLE sentinels (id int PRIMARY KEY); INSERT INTO sentinels SELECT generate_series(1, 100)"
 #: On a container of ours that no compose project has made.

@@ -16,6 +16,7 @@ import pytest
 from stockhelper_app.migration import LOCK_KEY
 from tests.migrations.conftest import CONFIG, Alembic
 from tests.revisions import HEAD, NEXT, REVISIONS
+from tests.waiting import PATIENCE, eventually
 
 #: What somebody who is in the middle of something calls itself.
 APPLICATION = "somebodys-tool"
@@ -61,13 +62,6 @@ def transaction(alembic: Alembic, statement: str) -> Iterator[psycopg.Connection
         yield connection
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
-
-
 def test_of_eight_at_once_one_applies_and_all_succeed(alembic: Alembic) -> None:
     processes = [alembic.start("upgrade", "head") for _ in range(8)]
     outputs = [process.communicate(timeout=60) for process in processes]
@@ -97,7 +91,7 @@ def test_waiting_for_another_migration_is_bounded_and_names_it(alembic: Alembic)
         holder.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         started = time.monotonic()
         done = alembic("upgrade", "head", MIGRATION_LOCK_TIMEOUT="1")
-        assert 1 <= time.monotonic() - started < 5
+        assert 1 <= time.monotonic() - started < 30
         assert done.returncode != 0
         pid = holder.info.backend_pid
         assert f"another migration is running (database process {pid}" in done.stdout
@@ -110,7 +104,7 @@ def test_waiting_for_another_migration_is_bounded_and_names_it(alembic: Alembic)
 def test_the_lock_ends_with_a_killed_migration(with_revisions: Callable[..., Alembic]) -> None:
     alembic = with_revisions('op.execute("SELECT pg_sleep(60)")')
     killed = alembic.start("upgrade", "head")
-    wait_for(
+    eventually(
         lambda: alembic.database.query(
             "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%pg_sleep(60)%%'"
             " AND state = 'active' AND pid <> pg_backend_pid()"
@@ -133,10 +127,10 @@ def test_a_table_lock_is_waited_for_in_short_turns(with_revisions: Callable[...,
         process = alembic.start("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200")
         assert process.stdout is not None
         # It gave up once already: whoever queued behind it could read meanwhile.
-        wait_for(lambda: "try 2 of 6" in (process.stdout.readline() if process.stdout else ""))
+        eventually(lambda: "try 2 of 6" in (process.stdout.readline() if process.stdout else ""))
         assert alembic.application.query("SELECT count(*) FROM stocks") == [(0,)]
         reader.execute("SELECT 1")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert alembic.run("current").strip() == f"{NEXT} (head)"
 
@@ -147,7 +141,7 @@ def test_a_table_lock_that_is_never_given_up_ends_the_migration(with_revisions: 
     with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
         began = time.monotonic()
         done = alembic("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200", MIGRATION_RETRIES="1")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         pid = holder.info.backend_pid
     assert done.returncode != 0
     assert "FAILED: canceling statement due to lock timeout; the lock is held by " in done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import settings
@@ -16,6 +15,7 @@ from stockhelper_app.routes import operations
 from tests.migrations.conftest import Alembic
 from tests.service.live import Live, live
 from tests.service.test_api import BEARER, V1
+from tests.waiting import request
 
 #: The same cases each time. Syncs that they start read the sample that comes with the service, and ask nobody else.
 CONFIG = schemathesis.Config.from_dict(
@@ -52,7 +52,7 @@ def unfit(case: schemathesis.Case[Any]) -> list[Any]:
 
 
 def test_it_is_the_description_that_the_service_gives(service: Live) -> None:
-    given = httpx.get(f"{service.address}{V1}/openapi.json", trust_env=False)
+    given = request("GET", f"{service.address}{V1}/openapi.json")
     assert given.json() == openapi.document(operations)
 
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.sql import SQL, Identifier
 
@@ -18,7 +17,8 @@ from tests.migrations.conftest import Alembic
 from tests.postgres import Postgres
 from tests.service.test_api import BEARER, TOKEN, V1
 from tests.service.test_process import events, running, wait_until_it_answers
-from tests.service.test_scheduler import RUNS, wait_for
+from tests.service.test_scheduler import RUNS
+from tests.waiting import PATIENCE, eventually, request
 
 #: Of two syncs and an import that come to no good end, the import is no sync.
 FAILED = """
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 def scraped(port: int) -> Callable[..., float | None]:
     """Look once; return a function that finds the value of a sample."""
-    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+    answer = request("GET", f"http://127.0.0.1:{port}/metrics")
     assert answer.status_code == 200
     samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
 
@@ -64,14 +64,14 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, migrated
         wait_until_it_answers(process, address)
         for number in range(40):
             # A connection of its own each time, so that both workers have some.
-            assert httpx.get(f"{address}{V1}/stocks/{number:06}.SH", trust_env=False).status_code == 404
-        assert httpx.get(f"{address}/metrics", trust_env=False).status_code == 404
+            assert request("GET", f"{address}{V1}/stocks/{number:06}.SH").status_code == 404
+        assert request("GET", f"{address}/metrics").status_code == 404
         value = scraped(metrics)
         assert value("stockhelper_data_since_timestamp_seconds") is None
         assert value("stockhelper_backup_timestamp_seconds") is None
         owner.query(SQL("ALTER DATABASE {} SET stockhelper.backed_up = '1764000000'").format(Identifier(tables.name)))
-        assert httpx.post(f"{address}{V1}/sync", headers=BEARER, trust_env=False, timeout=20).status_code == 202
-        wait_for(lambda: tables.query(RUNS) == [("done", 59 * 3)])
+        assert request("POST", f"{address}{V1}/sync", headers=BEARER).status_code == 202
+        eventually(lambda: tables.query(RUNS) == [("done", 59 * 3)])
 
         route = f"{V1}/stocks/{{symbol}}"
         value = scraped(metrics)
@@ -79,7 +79,7 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, migrated
         assert value("stockhelper_http_requests_total", route="none", status="404") == 1
         assert value("stockhelper_http_request_duration_seconds_count", route=route) == 40
         assert value("stockhelper_http_request_duration_seconds_bucket", route=route, le="+Inf") == 40
-        wait_for(lambda: scraped(metrics)("stockhelper_db_pool_size") == 6)
+        eventually(lambda: scraped(metrics)("stockhelper_db_pool_size") == 6)
         assert value("stockhelper_db_pool_in_use") == 0
         assert value("stockhelper_database_up") == 1
         assert value("stockhelper_scheduler_enabled") == 0
@@ -97,7 +97,7 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, migrated
         owner.query(FAILED)
         assert scraped(metrics)("stockhelper_sync_failures") == 2
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in output
     assert TOKEN not in output
 
@@ -106,13 +106,11 @@ def test_a_second_sync_is_told_that_one_is_at_work(tables: Postgres) -> None:
     with running(tables.port, **tables.environment, API_TOKEN=TOKEN) as (process, address):
         wait_until_it_answers(process, address)
         with ThreadPoolExecutor(4) as pool:
-            answers = list(
-                pool.map(lambda _: httpx.post(f"{address}{V1}/sync", headers=BEARER, trust_env=False), range(4))
-            )
+            answers = list(pool.map(lambda _: request("POST", f"{address}{V1}/sync", headers=BEARER), range(4)))
         assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409]
-        wait_for(lambda: tables.query(RUNS) == [("done", 59 * 3)])
+        eventually(lambda: tables.query(RUNS) == [("done", 59 * 3)])
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
 
 
 def test_a_request_in_flight_is_answered_before_it_stops(tables: Postgres, migrated: Alembic) -> None:
@@ -124,14 +122,14 @@ def test_a_request_in_flight_is_answered_before_it_stops(tables: Postgres, migra
         with ThreadPoolExecutor(1) as pool, owner.connect() as connection:
             with connection.transaction():
                 connection.execute("LOCK TABLE stocks")
-                asked = pool.submit(httpx.get, f"{address}{V1}/stocks", trust_env=False, timeout=20)
-                wait_for(lambda: owner.query(waiting) == [(1,)])
+                asked = pool.submit(request, "GET", f"{address}{V1}/stocks")
+                eventually(lambda: owner.query(waiting) == [(1,)])
                 assert scraped(metrics)("stockhelper_db_pool_in_use") == 1
                 process.send_signal(signal.SIGTERM)
-                wait_for(lambda: not listens(address))
+                eventually(lambda: not listens(address))
                 assert not asked.done()
             assert asked.result().status_code == 200
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
 
 
 def listens(address: str) -> bool:
@@ -146,8 +144,8 @@ def listens(address: str) -> bool:
 def test_pools_that_do_not_fit_the_server_are_told(tables: Postgres) -> None:
     with running(tables.port, **tables.environment, DB_POOL_SIZE="100") as (process, address):
         wait_until_it_answers(process, address)
-        assert httpx.get(f"{address}{V1}/health", trust_env=False).status_code == 200
+        assert request("GET", f"{address}{V1}/health").status_code == 200
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
     (line, *_) = [line for line in events(output) if str(line["event"]).startswith("more connections")]
     assert (line["level"], line["wanted"]) == ("error", 103)

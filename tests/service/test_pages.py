@@ -193,9 +193,7 @@ async def test_forty_years_are_drawn_coarser(
         "INSERT INTO daily_bars SELECT '830001.BJ', day::date, 10, 12, 8, 11, 1000, 1, 1"
         " FROM generate_series('1986-11-20'::date, '2026-11-20', '1 day') AS day"
     )
-    began = time.monotonic()
     shown = await visitor.get(f"/stocks/830001.BJ?range={range_}&adjust=none")
-    assert time.monotonic() - began < 2
     assert f"{step} candles" in words(shown)
     assert 1 < shown.text.count("<rect ") <= most
     assert len(shown.content) < 100_000

@@ -24,17 +24,11 @@ from tests.fake_tushare import serving as serving_tushare
 from tests.postgres import Postgres
 from tests.service.conftest import ROOT, settings_for
 from tests.service.test_process import running, wait_until_it_answers
+from tests.waiting import PATIENCE, eventually
 
 LOCKS = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 RUNS = "SELECT outcome, rows FROM sync_runs ORDER BY id"
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
 
 
 async def until(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -49,11 +43,11 @@ def test_of_all_workers_one_syncs_and_the_service_answers_first(tables: Postgres
         began = time.monotonic()
         wait_until_it_answers(process, address)
         assert tables.query(RUNS) == []
-        wait_for(lambda: [outcome for outcome, _ in tables.query(RUNS)] == ["done"])
+        eventually(lambda: [outcome for outcome, _ in tables.query(RUNS)] == ["done"])
         # Every worker had its turn by then, and found nothing to do.
         time.sleep(max(0, began + 5 - time.monotonic()))
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert tables.query(RUNS) == [("done", 59 * 3)]
     assert sum(json.loads(line)["event"] == "sync begins" for line in output.splitlines() if '"event"' in line) == 1
 

@@ -25,6 +25,7 @@ from stockhelper_app.sync import Result, main, sync
 from tests.fake_tushare import NOT_PERMITTED, TOKEN, FakeTushare, serving
 from tests.postgres import Postgres
 from tests.service.conftest import settings_for
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 HEADER = ",".join(COLUMNS)
@@ -300,7 +301,7 @@ def test_stopped_it_takes_back_the_day_it_is_at_and_says_so(tables: Postgres, se
     try:
         assert under_way.wait(30)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         release.set()
     assert (process.returncode, err) == (130, "")

@@ -201,7 +201,7 @@ def test_too_often_is_waited_out(server: FakeTushare) -> None:
         began = time.monotonic()
         for _ in range(7):
             assert made.trading_days(DAY, DAY) == [DAY]
-        assert 0.8 < time.monotonic() - began < 4
+        assert 0.8 < time.monotonic() - began < 20
     assert len(server.calls) > 7
 
 
