@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from stockhelper_cli.database.backups import find_all
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.steps import explained, healthy, session
 from tests.e2e.tunnel import COMMAND, tunnel
@@ -250,9 +251,8 @@ def test_a_backup_killed_at_any_command_is_whole_or_none(kept: Sandbox, backup: 
             _, err = process.communicate(timeout=120)
         assert process.returncode in (0, -signal.SIGKILL), err
         assert (kept.psql(COUNT), healthy(kept)) == ("2000", True)
-        every = kept.run("backup", "list", "--json").json["result"]["backups"]
-        found = [entry for entry in every if Path(entry["file"]).name not in there]
-        assert {entry["rows"] for entry in found} <= {2002}
+        found = [entry for entry in find_all(kept.root / "backups", kept.name) if entry.path.name not in there]
+        assert {entry.rows for entry in found} <= {2002}
         listed = max(listed, len(found))
         if process.returncode == 0:
             break
