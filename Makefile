@@ -28,9 +28,8 @@ test: .venv/.dev  ## Run every test, on a real engine, PostgreSQL and docker com
 	@$(BIN)/python -m tests.prepare
 	@$(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST)
 
-# Tests of one file share a stack, and stay together; much of their time is waiting, which a third worker uses. In the
-# order of the folders: the files with the most tests, which would come first, are the quickest.
-PYTEST_WORKERS ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Tests of one file share a stack, and stay together; much of their time is waiting, which a third worker uses.
+PYTEST_WORKERS ?= -n 3 --dist loadfile
 
 check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/ruff check .
