@@ -1,4 +1,4 @@
-"""What the scenarios have in common: looking at a stack, being refused."""
+"""What the scenarios have in common: looking at a stack, and being refused."""
 
 from __future__ import annotations
 
