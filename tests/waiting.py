@@ -27,6 +27,6 @@ def eventually(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
     return answer
 
 
-def request(method: str, url: str, **how: Any) -> httpx.Response:
+def request(method: str, url: str, timeout: float = PATIENCE, **how: Any) -> httpx.Response:
     """Ask a server of this machine, past any proxy."""
-    return httpx.request(method, url, **{"trust_env": False, "timeout": PATIENCE, **how})
+    return httpx.request(method, url, trust_env=False, timeout=timeout, **how)

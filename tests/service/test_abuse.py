@@ -421,7 +421,7 @@ def test_an_answer_that_nobody_reads_is_given_up(impatient: Live) -> None:
             return [one for one in open_now if one.raddr and one.raddr.port == ours]
 
         eventually(held)
-        eventually(lambda: not held())
+        eventually(lambda: not held(), seconds=10)  # the service's own patience is 30 s
     impatient.check()
 
 

@@ -70,8 +70,8 @@ def running(
                 process.kill()
 
 
-def wait_until_it_answers(process: subprocess.Popen[str], address: str, seconds: float = PATIENCE) -> httpx.Response:
-    deadline = time.monotonic() + seconds
+def wait_until_it_answers(process: subprocess.Popen[str], address: str) -> httpx.Response:
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return request("GET", f"{address}/api/v1/health/live")

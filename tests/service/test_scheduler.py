@@ -31,8 +31,8 @@ LOCKS = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
 RUNS = "SELECT outcome, rows FROM sync_runs ORDER BY id"
 
 
-async def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.05)
 
