@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from stockhelper_app import runs
 from stockhelper_app.bars import COLUMNS
+from stockhelper_app.providers import Provider, chosen
 from stockhelper_app.providers.csv_files import SAMPLE
 from stockhelper_app.settings import Settings
 from stockhelper_app.sync import Result, main, sync
@@ -308,6 +310,23 @@ def test_stopped_it_takes_back_the_day_it_is_at_and_says_so(tables: Postgres, se
     assert json.loads(out.splitlines()[-1])["result"]["outcome"] == "interrupted"
     assert days_of(tables) == ["2026-11-16", "2026-11-17"]
     assert [(outcome, last) for outcome, _, _, last, *_ in tables.query(RUNS)] == [("interrupted", "2026-11-17")]
+
+
+def test_a_stop_among_the_imports_of_the_provider_is_heeded(
+    settings: Settings, tables: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Imported: ...
+
+    def chosen_with_a_stop(settings: Settings) -> AbstractContextManager[Provider]:
+        module = Imported()
+        reference = weakref.ref(module, lambda _: signal.raise_signal(signal.SIGINT))
+        del module
+        assert reference() is None
+        return chosen(settings)
+
+    monkeypatch.setattr("stockhelper_app.sync.chosen", chosen_with_a_stop)
+    assert sync(settings).outcome == "interrupted"
+    assert [(outcome, rows) for outcome, *_, rows, _, _ in tables.query(RUNS)] == [("interrupted", 0)]
 
 
 def test_the_run_of_a_process_that_was_killed_is_closed_by_the_next(tables: Postgres, server: FakeTushare) -> None:

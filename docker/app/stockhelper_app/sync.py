@@ -14,8 +14,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -71,7 +71,9 @@ class Sync:
         run = runs.begin(self._connection, self._source)
         outcome, error = "done", None
         try:
-            with chosen(self._settings) as provider:
+            with _stops_held_back():
+                chosen_provider = chosen(self._settings)
+            with chosen_provider as provider:
                 self._fetch(run, provider, first, last)
         except (ProviderError, psycopg.Error) as failure:
             outcome, error = "failed", one_line(failure)
@@ -126,6 +128,19 @@ class Sync:
                 runs.finish(self._connection, run, outcome, error)
         except psycopg.Error as failure:
             logger.warning("the end of the run was not written down", error=one_line(failure))
+
+
+@contextmanager
+def _stops_held_back() -> Iterator[None]:
+    """Heed a signal to stop at the end of a block that imports, not within.
+
+    An import ends in callbacks of weak references, and an exception that a signal raises in one of those is dropped.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def latest(settings: Settings) -> dt.date:
