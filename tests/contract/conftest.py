@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stockhelper_cli.engine.protocol import BuildOptions, Container, Engine, ExecResult
 from stockhelper_cli.errors import NotFound
 from tests.fake_engine import FakeEngine
 from tests.sandbox import PREFIX, base_images, client
+from tests.waiting import PATIENCE, eventually
 
 #: On everything that a test makes on the real engine; leftovers of a killed run are found by it.
 LABEL = "stockhelper.contract-test"
@@ -82,10 +84,21 @@ class Lab:
         self.engine.create_container(name, {**settings, "Labels": labels, **body})
         return name
 
-    def run(self, suffix: str = "one", **settings: Any) -> str:
-        """Create a container and start it."""
-        name = self.create(suffix, **settings)
+    def run(
+        self,
+        suffix: str = "one",
+        *,
+        ends: int | None = None,
+        says: Sequence[str] = (),
+        complains: Sequence[str] = (),
+        **settings: Any,
+    ) -> str:
+        """Create a container and start it; one that runs on has said its lines and heeds a stop from then on."""
+        name = self.create(suffix, ends=ends, says=says, complains=complains, **settings)
         self.engine.start(name)
+        if ends is None and not isinstance(self.engine, FakeEngine):
+            eventually(lambda: _has_come_to_its_loop(name))
+            eventually(lambda: len(self.engine.logs(name)) == len(says) + len(complains))
         return name
 
     def finished(self, suffix: str = "one", *, code: int = 0, **settings: Any) -> str:
@@ -137,9 +150,20 @@ class Lab:
         return self.engine.container(self.name(suffix))
 
 
+def _has_come_to_its_loop(name: str) -> bool:
+    """Return whether a container sleeps by now: its shell's trap is set before, and what it says has been said.
+
+    Looked for from outside, since a command in it would take five times as long.
+    """
+    with closing(client()) as sdk, suppress(psutil.NoSuchProcess):
+        first = psutil.Process(sdk.api.inspect_container(name)["State"]["Pid"])
+        return any(child.name() == "sleep" for child in first.children(recursive=True))
+    return False
+
+
 def _on_this_machine(name: str, command: Sequence[str], typed: bytes = b"") -> ExecResult:
     """Run the command of an exec here: what it gives is what a container of any distribution gives."""
-    done = subprocess.run(list(command), input=typed, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(list(command), input=typed, capture_output=True, check=False, timeout=PATIENCE)
     return ExecResult(done.returncode, done.stdout, done.stderr)
 
 
