@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 
 class PrivateEngine:
@@ -103,13 +103,18 @@ class PrivateEngine:
     def _forget(self) -> None:
         """Take away what no machine has any more when it boots: mounts, groups of processes, and /run."""
         self._daemon = None
-        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
-            if (place := line.split()[1]).startswith(str(self._folder)):
+        eventually(lambda: not self._others())  # the last of them end a moment after it
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+        for _, place, *_ in reversed(mounts):
+            if place.startswith(str(self._folder)):
                 subprocess.run(["umount", "--lazy", place], check=True)
+        # An engine's groups have the same path below each hierarchy's own mount (one, or one for each controller of
+        # version 1), wherever the engine itself runs. Nothing else is looked at: other engines' groups come and go.
+        hierarchies = [Path(place) for _, place, kind, *_ in mounts if kind in ("cgroup", "cgroup2")]
         containers = self._folder / "data" / "containers"
         for container in containers.iterdir() if containers.exists() else ():
-            for group in Path("/sys/fs/cgroup").rglob(f"docker/{container.name}"):
-                _remove_group(group)
+            for hierarchy in hierarchies:
+                _remove_group(hierarchy / "docker" / container.name)
         shutil.rmtree(self._folder / "run")
 
     def close(self) -> None:

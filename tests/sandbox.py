@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +31,7 @@ from docker.models.containers import Container
 from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
-from tests.waiting import request
+from tests.waiting import eventually, request
 
 ROOT = Path(__file__).parent.parent
 #: What every name begins with that tests give; leftovers are found by it.
@@ -42,14 +45,21 @@ APP_IMAGE = f"localhost/stockhelper-test-app:{hashlib.sha256(str(ROOT).encode())
 NEXT_POSTGRES = "localhost/stockhelper-postgres:17"
 #: Seconds that any one command may take.
 TIME_LIMIT = 300
+#: Below those that a kernel or an engine chooses from where nobody has asked for one.
+_PORTS = range(20_000, 32_000)
 _COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a port of loopback that nobody listens on, and that no other test is given while this process lives."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket(socket.AF_UNIX) as claim, socket.socket() as listener, contextlib.suppress(OSError):
+            # A name in the kernel alone, which goes with this process: whoever got the port may take it much later.
+            claim.bind(f"\0{PREFIX}port-{port}")
+            listener.bind(("127.0.0.1", port))
+            claim.detach()
+            return port
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +183,9 @@ class Sandbox:
     def psql(self, sql: str, user: str = "stockhelper") -> str:
         """Run a statement in its database over the container's own socket and return the rows as text."""
         container = client().containers.get(f"{self.name}-db-1")
-        code, output = container.exec_run(["psql", "-U", user, "-d", "stockhelper", "-XAtqc", sql])
-        assert isinstance(output, bytes)
-        text = output.decode()
-        assert code == 0, text
-        return text.strip()
+        code, output = execute(container, "psql", "-U", user, "-d", "stockhelper", "-XAtqc", sql)
+        assert code == 0, output
+        return output.strip()
 
 
 @cache
@@ -186,6 +194,30 @@ def client() -> docker.DockerClient:
     from stockhelper_cli.engine.endpoints import find
 
     return docker.DockerClient(base_url=find(os.environ).url)
+
+
+def execute(container: Container, *command: str, **options: Any) -> tuple[int, str]:
+    """Run a command in a container to its end; return its exit code and what it said, on both streams."""
+    api = client().api
+    identity = api.exec_create(container.id, list(command), **options)["Id"]
+    output: bytes = api.exec_start(identity)
+    # Its streams may end a moment before the engine has noticed that it has.
+    eventually(lambda: not api.exec_inspect(identity)["Running"])
+    return int(api.exec_inspect(identity)["ExitCode"]), output.decode()
+
+
+def run_container(image: str, command: Sequence[str], *, stderr: bool = False, **options: Any) -> str:
+    """Run a container to its end, which must be a good one, and return what it said.
+
+    The SDK follows the log for that, and an engine may end a followed log before its last lines.
+    """
+    container = client().containers.run(image, list(command), detach=True, **options)
+    try:
+        code = container.wait(timeout=TIME_LIMIT)["StatusCode"]
+        assert code == 0, container.logs().decode()
+        return str(container.logs(stderr=stderr).decode())
+    finally:
+        container.remove(force=True, v=True)
 
 
 @contextmanager
@@ -229,7 +261,7 @@ def _present(bases: Iterable[Base]) -> Mapping[str, str]:
     chosen = {}
     for base in bases:
         names = (base.default, base.stand_in.reference)
-        present = [name for name in names if client().images.list(name)]
+        present = [name for name in names if client().api.images(name)]
         assert present, f"neither {names[0]} nor {names[1]} is there: run `make test`, which sees to it"
         chosen[base.key] = present[0]
     return chosen
@@ -253,20 +285,49 @@ def names_of(prefix: str) -> list[str]:
 
 def remove_leftovers(prefix: str) -> None:
     """Remove every container, network and volume of projects whose name begins like this."""
-    for resource in resources(prefix):
-        match resource:
-            case Container():
+    # Until there is nothing: the engine may still be at work on what a command asked of it that was killed.
+    eventually(lambda: _nothing_left(prefix))
+
+
+def _nothing_left(prefix: str) -> bool:
+    """Remove what can be removed now, and return whether there was nothing."""
+    found = resources(prefix)
+    for resource in found:
+        try:
+            if isinstance(resource, Container):
                 resource.remove(force=True, v=True)
-            case _:
+            else:
                 resource.remove()
+        except docker.errors.APIError as error:
+            # It has gone, or is about to, or is used by what is about to (of a network an engine says 403 then).
+            if error.status_code not in (403, 404, 409):
+                raise
+    return not found
 
 
 def remove_orphaned_leftovers() -> None:
     """Remove what runs have left behind that were killed."""
-    for project in {_project_of(resource) for resource in resources(PREFIX)}:
-        run = project.removeprefix(PREFIX).partition("-")[0]
-        if not (run.isdecimal() and psutil.pid_exists(int(run))):
-            remove_leftovers(project)
+    with alone():
+        for project in {_project_of(resource) for resource in resources(PREFIX)}:
+            if has_ended(project.removeprefix(PREFIX)):
+                remove_leftovers(project)
+
+
+def has_ended(name: str) -> bool:
+    """Return whether the run of the tests is over that gave this name (`NUMBER-…`)."""
+    run = name.partition("-")[0]
+    return not (run.isdecimal() and psutil.pid_exists(int(run)))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let no other process of tests be in such a block: what one sweeps away, others must not stumble over."""
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _project_of(resource: Any) -> str:

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stockhelper_cli.engine.protocol import BuildOptions, Container, Engine, ExecResult
 from stockhelper_cli.errors import NotFound
 from tests.fake_engine import FakeEngine
-from tests.sandbox import PREFIX, base_images, client
+from tests.sandbox import PREFIX, alone, base_images, client, has_ended
+from tests.waiting import PATIENCE, eventually
 
-#: On everything that a test makes on the real engine; leftovers of a killed run are found by it.
+#: On everything that a test makes on the real engine, with the test's mark; leftovers of a killed run are found by it.
 LABEL = "stockhelper.contract-test"
 #: Ends at once, and with 0, when it is told to stop; so does a well-behaved service.
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 600 & wait; done"
@@ -34,7 +36,7 @@ class Lab:
     image: str
     #: Container name -> the exit code with which it ends at once.
     endings: dict[str, int] = field(default_factory=dict)
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    mark: str = field(default_factory=lambda: f"{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
     def name(self, suffix: str) -> str:
         """Return a name of this test's own."""
@@ -82,10 +84,21 @@ class Lab:
         self.engine.create_container(name, {**settings, "Labels": labels, **body})
         return name
 
-    def run(self, suffix: str = "one", **settings: Any) -> str:
-        """Create a container and start it."""
-        name = self.create(suffix, **settings)
+    def run(
+        self,
+        suffix: str = "one",
+        *,
+        ends: int | None = None,
+        says: Sequence[str] = (),
+        complains: Sequence[str] = (),
+        **settings: Any,
+    ) -> str:
+        """Create a container and start it; one that runs on has said its lines and heeds a stop from then on."""
+        name = self.create(suffix, ends=ends, says=says, complains=complains, **settings)
         self.engine.start(name)
+        if ends is None and not isinstance(self.engine, FakeEngine):
+            eventually(lambda: _has_come_to_its_loop(name))
+            eventually(lambda: len(self.engine.logs(name)) == len(says) + len(complains))
         return name
 
     def finished(self, suffix: str = "one", *, code: int = 0, **settings: Any) -> str:
@@ -137,9 +150,20 @@ class Lab:
         return self.engine.container(self.name(suffix))
 
 
+def _has_come_to_its_loop(name: str) -> bool:
+    """Return whether a container sleeps by now: its shell's trap is set before, and what it says has been said.
+
+    Looked for from outside, since a command in it would take five times as long.
+    """
+    with closing(client()) as sdk, suppress(psutil.NoSuchProcess):
+        first = psutil.Process(sdk.api.inspect_container(name)["State"]["Pid"])
+        return any(child.name() == "sleep" for child in first.children(recursive=True))
+    return False
+
+
 def _on_this_machine(name: str, command: Sequence[str], typed: bytes = b"") -> ExecResult:
     """Run the command of an exec here: what it gives is what a container of any distribution gives."""
-    done = subprocess.run(list(command), input=typed, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(list(command), input=typed, capture_output=True, check=False, timeout=PATIENCE)
     return ExecResult(done.returncode, done.stdout, done.stderr)
 
 
@@ -150,23 +174,32 @@ def real_engine() -> Iterator[Engine]:
     from stockhelper_cli.engine.endpoints import find
 
     engine = connect(find(os.environ))
-    _sweep([LABEL])
+    with alone():
+        for mark in {row["Labels"][LABEL] for rows in _rows(LABEL) for row in rows}:
+            if has_ended(mark):  # another run, at the same time on the same engine, keeps its own
+                _sweep(mark)
     yield engine
-    _sweep([LABEL])
     engine.close()
 
 
-def _sweep(selector: Sequence[str]) -> None:
-    """Remove whatever carries these labels from the real engine."""
-    engine = client()
-    for container in engine.containers.list(all=True, filters={"label": list(selector)}, ignore_removed=True):
-        with suppress(Exception):
-            container.remove(force=True, v=True)
-    for network in engine.networks.list(filters={"label": list(selector)}):
-        network.remove()
-    for volume in engine.volumes.list(filters={"label": list(selector)}):
-        volume.remove()
-    engine.close()
+def _rows(label: str) -> tuple[Sequence[Mapping[str, Any]], ...]:
+    """Return the real engine's lists of what carries a label: containers, networks and volumes."""
+    api, chosen = client().api, {"label": label}
+    volumes = api.volumes(filters=chosen)["Volumes"] or ()
+    return api.containers(all=True, filters=chosen), api.networks(filters=chosen), volumes
+
+
+def _sweep(mark: str) -> None:
+    """Remove whatever carries a test's mark from the real engine."""
+    with closing(client()) as engine:
+        containers, networks, volumes = _rows(f"{LABEL}={mark}")
+        for container in containers:
+            with suppress(Exception):
+                engine.api.remove_container(container["Id"], force=True, v=True)
+        for network in networks:
+            engine.api.remove_network(network["Id"])
+        for volume in volumes:
+            engine.api.remove_volume(volume["Name"])
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
@@ -182,14 +215,14 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         return
     made = Lab(request.getfixturevalue("real_engine"), base_images()["PYTHON_IMAGE"])
     yield made
-    _sweep(made.selector)
-    engine = client()
-    for image in engine.images.list():
-        for tag in image.tags:
-            if made.mark in tag:
-                with suppress(NotFound):
-                    made.engine.remove_image(tag)
-    engine.close()
+    _sweep(made.mark)
+    with closing(client()) as engine:
+        # As they are listed: of those of other tests, one may be gone before it could be inspected.
+        for image in engine.api.images():
+            for tag in image["RepoTags"] or ():
+                if made.mark in tag:
+                    with suppress(NotFound):
+                        made.engine.remove_image(tag)
 
 
 @pytest.fixture
