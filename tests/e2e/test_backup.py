@@ -58,7 +58,7 @@ def backup(kept: Sandbox) -> Iterator[Path]:
     yield made
     if kept.psql(COUNT) != "2000":
         assert kept.run("restore", str(made), "--yes", "--no-backup").code == 0
-    assert healthy(kept)
+    eventually(lambda: healthy(kept))
 
 
 def create(project: Sandbox, *arguments: str) -> Path:

@@ -184,6 +184,7 @@ def test_a_reader_that_goes_away_is_no_error_worth_a_trace(standing: Sandbox, ve
 
 def test_an_engine_that_is_asked_over_tcp_is_waited_for_through_the_engine(standing: Sandbox) -> None:
     with tunnel() as remote:
+        remote.let_through()
         assert standing.run("restart", "app", environment=remote.environment).code == 0
         assert standing.run("status", environment=remote.environment).code == 0
 

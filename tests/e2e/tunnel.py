@@ -17,12 +17,16 @@ COMMAND = re.compile(rb"^POST /v[0-9.]+/exec/[^/]+/start", re.MULTILINE)
 
 
 class Tunnel:
-    """Passes on what is said to the engine, counting the requests of one kind."""
+    """Passes on what is said to the engine, counting the requests of one kind.
+
+    It holds everything back until it is told what to do, as that is mostly about a process that asks through it.
+    """
 
     def __init__(self, kind: re.Pattern[bytes]) -> None:
         self._kind = kind
         self._count_of_kind = 0
         self._at: tuple[int, Callable[[], object]] | None = None
+        self._told = threading.Event()
         self._broken = False
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -45,16 +49,23 @@ class Tunnel:
     def on_request(self, number: int, act: Callable[[], object]) -> None:
         """Do something when so many of them have been made, before the engine hears of the last."""
         self._at = number, act
+        self._told.set()
+
+    def let_through(self) -> None:
+        """Do nothing but pass on."""
+        self._told.set()
 
     def break_down(self) -> None:
         """Be a dead engine from now on."""
         self._broken = True
+        self._told.set()
         for end in self._open:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def carry(self, client: socket.socket) -> None:
         """Carry one connection, both ways, to its end."""
+        self._told.wait()
         if self._broken:
             return
         with socket.socket(socket.AF_UNIX) as engine:
