@@ -52,6 +52,15 @@ def settings(tables: Postgres, server: FakeTushare) -> Settings:
     )
 
 
+@pytest.fixture(autouse=True)
+def handlers_kept() -> Iterator[None]:
+    """Give this process its signal handlers back: the command line ends with none."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def csv_settings(tables: Postgres, folder: Path, **files: str) -> Settings:
     for name, text in files.items():
         (folder / f"{name}.csv").write_text(text)
@@ -325,6 +334,7 @@ def test_a_stop_among_the_imports_of_the_provider_is_heeded(
         return chosen(settings)
 
     monkeypatch.setattr("stockhelper_app.sync.chosen", chosen_with_a_stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert sync(settings).outcome == "interrupted"
     assert [(outcome, rows) for outcome, *_, rows, _, _ in tables.query(RUNS)] == [("interrupted", 0)]
 
