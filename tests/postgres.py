@@ -20,13 +20,10 @@ import pytest
 from docker.errors import APIError, DockerException, NotFound
 from psycopg.sql import SQL, Composed, Identifier
 
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 #: Every object on the engine that belongs to a test; whoever finds one later may remove it.
 LABEL = {"stockhelper.test": "1"}
-
-#: Seconds until a first boot must have come to its end.
-BOOT_TIMEOUT = 60
 
 # The image's own entrypoint and command run beside `cat`. The end of either ends the container.
 _WATCHED = """{ "$@"; kill $$; } & exec cat >/dev/null"""
@@ -81,10 +78,15 @@ class Postgres:
         new = replace(self, name=f"test_{uuid.uuid4().hex[:12]}")
         # From elsewhere: nobody may be connected to a template.
         with closing(replace(self, name="postgres").connect()) as connection:
+            # PostgreSQL itself waits 5 s for the sessions that have just been closed.
+            here = "SELECT FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+            eventually(lambda: not connection.execute(here, (template,)).rowcount)
             connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(new.name), Identifier(template)))
             try:
                 yield new
             finally:
+                end = "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE datname = %s"
+                connection.execute(end, (int(PATIENCE * 1000), new.name))
                 connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(new.name)))
 
 
@@ -168,7 +170,7 @@ def _lifeline(client: docker.DockerClient, identity: str) -> Iterator[None]:
 
 
 def _wait_ready(server: Postgres, running: Any) -> None:
-    deadline = time.monotonic() + BOOT_TIMEOUT
+    deadline = time.monotonic() + PATIENCE
     logs = ""
     while True:
         try:
@@ -180,7 +182,7 @@ def _wait_ready(server: Postgres, running: Any) -> None:
             except APIError:
                 raise AssertionError(f"PostgreSQL ended while it was starting:\n{logs}") from error
             if time.monotonic() > deadline:
-                raise AssertionError(f"PostgreSQL is not ready after {BOOT_TIMEOUT} s:\n{logs}") from error
+                raise AssertionError(f"PostgreSQL is not ready after {PATIENCE:g} s:\n{logs}") from error
             time.sleep(0.05)
         else:
             return

@@ -48,9 +48,9 @@ def _row(service: ServiceStatus, now: datetime) -> tuple[str, ...]:
     if container is None:
         return service.name, service.state, "", "", "", ""
     state = service.state if service.state != "exited" else f"exited ({container.exit_code})"
-    uptime = (
-        _duration((now - container.started_at).total_seconds()) if container.running and container.started_at else ""
-    )
+    uptime = ""
+    if container.running and container.started_at:
+        uptime = _duration(max(0.0, (now - container.started_at).total_seconds()))  # its engine's clock may be ahead
     ports = ", ".join(map(str, container.ports))
     health = f"{service.health}: {service.problem}" if service.problem else service.health
     return service.name, state, health, uptime, ports, container.image

@@ -73,8 +73,6 @@ _DEFAULT_STOP_SECONDS: Final = 10
 #: The statuses of what is done; 304 is for a container that was in the wanted state already.
 _DONE: Final = (200, 201, 204, 304)
 _POLL_SECONDS: Final = 0.025
-#: How long after the end of its streams a command may still count as running.
-_ENDED_SECONDS: Final = 5.0
 #: The header of a frame of a command's output: its stream and its length (Engine API, "Stream format").
 _FRAME: Final = struct.Struct(">BxxxL")
 #: How output begins that tells its two streams apart.
@@ -376,7 +374,7 @@ class _ExecSession:
             self._client.exec_resize(self._identity, height, width)
 
     def exit_code(self) -> int:
-        deadline = time.monotonic() + _ENDED_SECONDS
+        deadline = time.monotonic() + CALL_SECONDS
         while True:
             with _translated("ask for the command's exit code"):
                 code = self._client.exec_inspect(self._identity)["ExitCode"]

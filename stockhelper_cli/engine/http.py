@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _TCP_PORT: Final = 2375
 _TLS_PORT: Final = 2376
 _CHUNK_BYTES: Final = 1 << 16
+#: How much of an answer's time (seconds) one look for it can cost at most, however long it lasts by the clock.
+_LOOK_SECONDS: Final = 0.25
 
 
 class Answer(NamedTuple):
@@ -34,15 +37,15 @@ class Answer(NamedTuple):
 def call(endpoint: Endpoint, path: str, seconds: float, method: str = "GET") -> Answer:
     """Send an engine (unix, tcp or http(s) URL) a request without a body; return its answer, whatever its status.
 
-    `seconds` is for the whole answer: an engine that drips is not one that answers. Raises `OSError` (`TimeoutError`
-    when the time is over), and `ValueError` for a URL that is none, or for an answer that is not HTTP or not whole.
+    `seconds` is for the whole answer: an engine that drips is not one that answers. A time in which this process stood
+    still (Ctrl-Z, a machine that sleeps) does not count. Raises `OSError` (`TimeoutError` when the time is over), and
+    `ValueError` for a URL that is none, or for an answer that is not HTTP or not whole.
     """
-    deadline = time.monotonic() + seconds
-    with _open(endpoint, deadline) as connection:
+    with _open(endpoint, seconds) as connection:
         # HTTP/1.0: the engine closes when it has said everything, and does not chunk.
         length = "" if method == "GET" else "Content-Length: 0\r\n"
         connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: engine\r\n{length}\r\n".encode())
-        head, _, body = _read_all(connection, deadline).partition(b"\r\n\r\n")
+        head, _, body = _read_all(connection, seconds).partition(b"\r\n\r\n")
     status_line, *lines = head.decode(errors="replace").split("\r\n")
     status = re.match(r"HTTP/1\.[01] ([0-9]{3})\b", status_line)
     if status is None:
@@ -53,12 +56,12 @@ def call(endpoint: Endpoint, path: str, seconds: float, method: str = "GET") -> 
     return Answer(int(status[1]), status_line, headers, body)
 
 
-def _open(endpoint: Endpoint, deadline: float) -> socket.socket:
+def _open(endpoint: Endpoint, seconds: float) -> socket.socket:
     path = endpoint.socket_path
     if path is not None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(seconds)
             connection.connect(str(path))
         except BaseException:
             connection.close()
@@ -69,11 +72,10 @@ def _open(endpoint: Endpoint, deadline: float) -> socket.socket:
         raise ValueError(f"{endpoint.url} is no URL of an engine (unix://, tcp:// or ssh://)")
     secure = endpoint.tls is not None or parts.scheme == "https"
     port = parts.port or (_TLS_PORT if secure else _TCP_PORT)
-    connection = socket.create_connection((parts.hostname, port), timeout=_left(deadline))
+    connection = socket.create_connection((parts.hostname, port), timeout=seconds)
     if not secure:
         return connection
     try:
-        connection.settimeout(_left(deadline))
         return _wrap(connection, endpoint.tls, parts.hostname)
     except BaseException:
         connection.close()
@@ -92,18 +94,15 @@ def _wrap(connection: socket.socket, tls: Tls | None, host: str) -> socket.socke
     return context.wrap_socket(connection, server_hostname=host)
 
 
-def _read_all(connection: socket.socket, deadline: float) -> bytes:
+def _read_all(connection: socket.socket, seconds: float) -> bytes:
     pieces: list[bytes] = []
-    while True:
-        connection.settimeout(_left(deadline))
-        received = connection.recv(_CHUNK_BYTES)
-        if not received:
-            return b"".join(pieces)
-        pieces.append(received)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+    while seconds > 0:
+        began = time.monotonic()
+        connection.settimeout(min(seconds, _LOOK_SECONDS))
+        with suppress(TimeoutError):
+            received = connection.recv(_CHUNK_BYTES)
+            if not received:
+                return b"".join(pieces)
+            pieces.append(received)
+        seconds -= min(time.monotonic() - began, _LOOK_SECONDS)
+    raise TimeoutError

@@ -12,11 +12,14 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from tests.sandbox import ROOT
+from tests.waiting import eventually
 
 #: Seconds that a process may take, and until something on a terminal must be there.
 TIME_LIMIT = 60
@@ -117,10 +120,16 @@ class Screen:
     @property
     def text(self) -> str:
         """What was written to it until now, without colours."""
-        return re.sub(r"\x1b\[[0-9;]*m", "", self.heard.decode().replace("\r\n", "\n"))
+        # The last character may not have come whole yet.
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.heard.decode(errors="replace").replace("\r\n", "\n"))
 
     def type(self, keys: bytes) -> None:
-        os.write(self.descriptor, keys)
+        with suppress(OSError):  # the process has just ended, which its exit code tells
+            os.write(self.descriptor, keys)
+
+    def wait_until_read(self) -> None:
+        """Return when the process sleeps, as it does while it reads what is typed."""
+        eventually(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_SLEEPING)
 
     def wait_for(self, text: str) -> None:
         """Return when a text stands on it."""

@@ -24,6 +24,7 @@ from stockhelper_cli.errors import Conflict, EngineError, NotFound
 from tests.contract.conftest import Lab
 from tests.fake_engine import FakeEngine
 from tests.sandbox import free_port
+from tests.waiting import PATIENCE
 
 
 def ignore(line: str, current: int | None, total: int | None) -> None:
@@ -425,9 +426,9 @@ def test_a_followed_log_is_ended_from_another_thread_without_an_error(lab: Lab) 
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert seen.wait(20)
+    assert seen.wait(PATIENCE)
     stream.close()
-    reader.join(20)
+    reader.join(PATIENCE)
     assert not reader.is_alive()
     assert lines == [b"one"]
 
@@ -487,7 +488,11 @@ def test_an_open_command_reads_its_input_to_the_end(lab: Lab) -> None:
 
 
 def test_on_a_terminal_all_output_is_one_stream(lab: Lab) -> None:
-    session = lab.engine.open(lab.run(), ["sh", "-c", "sleep 0.2; echo out; echo err >&2"], tty=True, stdin=False)
+    # It says nothing before it has its size: a resize is for what runs.
+    sized = "[ ! -t 2 ] || [ \"$(stty size <&2)\" = '24 80' ]"
+    wait = f"for _ in $(seq {10 * int(PATIENCE)}); do {{ {sized}; }} && break; sleep 0.1; done"
+    script = f"{wait}; {{ {sized}; }} && echo out && echo err >&2"
+    session = lab.engine.open(lab.run(), ["sh", "-c", script], tty=True, stdin=False)
     session.resize(24, 80)
     parts = list(session.output())
     assert {number for number, _ in parts} == {1}
@@ -517,7 +522,7 @@ def test_closing_an_open_command_wakes_who_reads_from_it(lab: Lab) -> None:
     with ThreadPoolExecutor(1) as pool:
         rest = pool.submit(list, output)
         session.close()
-        assert rest.result(timeout=10) == []
+        assert rest.result(timeout=PATIENCE) == []
 
 
 @pytest.mark.parametrize("state", ["running", "created", "exited"])

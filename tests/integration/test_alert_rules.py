@@ -11,7 +11,7 @@ import pytest
 import yaml
 from docker.models.containers import Container
 
-from tests.sandbox import ROOT, client, monitoring_images
+from tests.sandbox import ROOT, client, execute, monitoring_images, run_container
 from tests.test_readme import rows
 
 MONITORING = ROOT / "compose" / "monitoring"
@@ -59,10 +59,7 @@ def prometheus(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFacto
 
 
 def run(container: Container, script: str) -> tuple[int, str]:
-    code, output = container.exec_run(["sh", "-c", script])
-    assert isinstance(output, bytes)
-    assert code is not None
-    return code, output.decode()
+    return execute(container, "sh", "-c", script)
 
 
 def test_prometheus_takes_its_configuration_and_the_rules(prometheus: Container) -> None:
@@ -73,17 +70,16 @@ def test_prometheus_takes_its_configuration_and_the_rules(prometheus: Container)
 
 @pytest.mark.parametrize("name", ["alertmanager", "alertmanager-webhook"])
 def test_alertmanager_takes_its_configurations(images: Mapping[str, str], name: str) -> None:
-    said = client().containers.run(
+    said = run_container(
         images["ALERTMANAGER_IMAGE"],
         ["check-config", f"/etc/stockhelper/{name}.yml"],
         entrypoint="amtool",
         user="0",
-        remove=True,
         labels=LABEL,
         volumes={str(MONITORING): {"bind": "/etc/stockhelper", "mode": "ro"}},
     )
-    assert b"SUCCESS" in said
-    assert b"1 receivers" in said
+    assert "SUCCESS" in said
+    assert "1 receivers" in said
 
 
 def test_every_alert_begins_and_ends_when_it_should(prometheus: Container) -> None:

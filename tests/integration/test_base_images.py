@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +18,15 @@ from stockhelper_cli import labels
 from stockhelper_cli.engine import endpoints
 from stockhelper_cli.engine.docker_engine import connect
 from stockhelper_cli.machine.base_images import Recipe, StandIn, recipe_digest
-from tests.sandbox import client
+from tests.sandbox import client, execute, run_container
+from tests.waiting import PATIENCE, eventually
 
 BASE = Path(__file__).parents[2] / "docker" / "base"
 LABEL = {"stockhelper.test": "1"}
 PASSWORD = "it's @:/?#%\"\\ $x"
 PGDATA = "/var/lib/postgresql/data"
-#: Seconds for a first boot, and for a stop.
-BOOT_SECONDS = 60
+#: What a server says when it takes connections.
+READY = "database system is ready to accept connections"
 #: As compose.yaml runs the database.
 HARDENED: Mapping[str, Any] = {
     "user": "postgres",
@@ -79,7 +79,7 @@ def test_python_has_what_the_official_slim_image_has(python: str) -> None:
         test -s /etc/apt/sources.list.d/debian.sources
         useradd --uid 10001 app
     """
-    client().containers.run(python, ["sh", "-c", script], remove=True, labels=LABEL)
+    run_container(python, ["sh", "-c", script], labels=LABEL)
 
 
 def test_python_carries_no_caches_no_manuals_and_nothing_of_this_machines_configuration(python: str) -> None:
@@ -91,8 +91,7 @@ def test_python_carries_no_caches_no_manuals_and_nothing_of_this_machines_config
         find /usr/local/share/ca-certificates -type f
         find /usr/lib -name 'libpython3*.a'
     """
-    found = client().containers.run(python, ["sh", "-c", script], remove=True, labels=LABEL)
-    assert found.decode() == ""
+    assert run_container(python, ["sh", "-c", script], labels=LABEL) == ""
 
 
 # --- what watches the stack
@@ -113,8 +112,8 @@ def test_what_watches_the_stack_is_small_and_has_what_the_official_image_has(
         wget --help 2>/dev/null
         test -z "$(find /etc/apt -type f)"
     """
-    said = client().containers.run(image, ["-euc", script], entrypoint="sh", remove=True, labels=LABEL, stderr=True)
-    assert f"{tool}, version {version}." in said.decode()
+    said = run_container(image, ["-euc", script], entrypoint="sh", labels=LABEL, stderr=True)
+    assert f"{tool}, version {version}." in said
     assert client().images.get(image).attrs["Size"] <= 350e6
 
 
@@ -168,17 +167,15 @@ def cluster(postgres: str) -> Iterator[Cluster]:
     cluster.remove()
 
 
-def execute(container: Container, *command: str, **options: Any) -> tuple[int, str]:
-    done = client().api.exec_create(container.id, list(command), **options)["Id"]
-    output: bytes = client().api.exec_start(done)
-    return int(client().api.exec_inspect(done)["ExitCode"]), output.decode().strip()
+def answer(container: Container, *command: str) -> str:
+    return execute(container, *command)[1].strip()
 
 
 def tcp(container: Container, sql: str, password: str = PASSWORD, user: str = "postgres", db: str = "") -> str:
     """Return what a query gives over the container's own address, where the password counts; "" if it fails."""
     script = f"psql -XAt -h $(hostname) -U {shlex.quote(user)} -d {shlex.quote(db or user)} -c {shlex.quote(sql)}"
     code, output = execute(container, "sh", "-c", script, environment={"PGPASSWORD": password})
-    return output if code == 0 else ""
+    return output.strip() if code == 0 else ""
 
 
 def log(container: Container) -> str:
@@ -186,15 +183,19 @@ def log(container: Container) -> str:
 
 
 def wait_for(condition: Callable[[], bool], container: Container) -> None:
-    deadline = time.monotonic() + BOOT_SECONDS
-    while not condition():
+    def come_true() -> bool:
+        if condition():
+            return True
         container.reload()
         assert container.status == "running", log(container)
-        assert time.monotonic() < deadline, log(container)
-        time.sleep(0.05)
+        return False
+
+    eventually(come_true)
 
 
 def ready(container: Container, **how: str) -> Container:
+    # Not asked before: on what a killed one has left, a server takes a command of the number of its former self for it.
+    wait_for(lambda: _logged(container, READY), container)
     wait_for(lambda: tcp(container, "SELECT 1", **how) == "1", container)
     return container
 
@@ -204,7 +205,7 @@ def _logged(container: Container, line: str) -> bool:
 
 
 def exit_code(container: Container) -> int:
-    return int(container.wait(timeout=BOOT_SECONDS)["StatusCode"])
+    return int(container.wait(timeout=PATIENCE)["StatusCode"])
 
 
 def test_postgres_is_small_and_says_how_it_is_run(postgres: str) -> None:
@@ -219,9 +220,9 @@ def test_postgres_is_small_and_says_how_it_is_run(postgres: str) -> None:
 
 def test_started_by_root_it_runs_as_uid_70_on_data_that_are_its_own(cluster: Cluster) -> None:
     container = ready(cluster.run())
-    uids = execute(container, "sh", "-c", "grep -hE '^(Uid|Gid):' /proc/1/status | cut -f2-5 | sort -u")[1]
+    uids = answer(container, "sh", "-c", "grep -hE '^(Uid|Gid):' /proc/1/status | cut -f2-5 | sort -u")
     assert uids == "70\t70\t70\t70"
-    assert execute(container, "stat", "-c", "%u:%g %a", PGDATA)[1] == "70:70 700"
+    assert answer(container, "stat", "-c", "%u:%g %a", PGDATA) == "70:70 700"
     assert tcp(container, "SHOW listen_addresses") == "*"
     assert tcp(container, "SHOW server_encoding") == "UTF8"
     assert tcp(container, "SELECT pg_jit_available()") == "f"
@@ -238,7 +239,7 @@ def test_hardened_it_survives_three_restarts_with_its_rows(cluster: Cluster) -> 
     tcp(container, "CREATE TABLE t (n int)")
     for n in range(3):
         assert tcp(container, f"INSERT INTO t VALUES ({n})") == "INSERT 0 1"
-        container.restart(timeout=BOOT_SECONDS)
+        container.restart(timeout=int(PATIENCE))
         ready(container)
     assert tcp(container, "SELECT count(*) FROM t") == "3"
     assert "not properly shut down" not in log(container)
@@ -251,7 +252,7 @@ def test_stop_is_postgres_fast_shutdown(cluster: Cluster) -> None:
     container.exec_run(["psql", "-U", "postgres", "-c", "SELECT pg_sleep(600)"], detach=True)
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^SELECT pg_sl'"
     wait_for(lambda: tcp(container, sleeping) == "1", container)
-    container.stop(timeout=BOOT_SECONDS)
+    container.stop(timeout=int(PATIENCE))
     assert exit_code(container) == 0
     assert "received fast shutdown request" in log(container)
 
@@ -290,7 +291,7 @@ def test_a_password_that_is_not_clear_is_refused(cluster: Cluster, environment: 
 
 def test_trust_needs_no_password(cluster: Cluster) -> None:
     container = ready(cluster.run(environment={"POSTGRES_HOST_AUTH_METHOD": "trust"}), password="")
-    assert execute(container, "tail", "-n", "1", f"{PGDATA}/pg_hba.conf")[1] == "host all all all trust"
+    assert answer(container, "tail", "-n", "1", f"{PGDATA}/pg_hba.conf") == "host all all all trust"
 
 
 def test_initdb_arguments_and_the_locale(cluster: Cluster) -> None:

@@ -247,11 +247,14 @@ class Tap:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.path))
         self.listener.listen(64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         # Compose has ended, so both ends of every connection come to theirs.
+        self.listener.shutdown(socket.SHUT_RDWR)  # which ends the wait for the next one
+        self.accepting.join(TIME_LIMIT)
         self.listener.close()
         for thread in self.threads:
             thread.join(TIME_LIMIT)

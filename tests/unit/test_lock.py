@@ -20,6 +20,7 @@ from stockhelper_cli import lock
 from stockhelper_cli.errors import ExitCode, StockhelperError
 from stockhelper_cli.lock import exclusive, path_for
 from tests.sandbox import ROOT
+from tests.waiting import PATIENCE
 
 #: Holds the lock, says so on stdout, and goes on holding it until its stdin ends.
 HOLDER = """
@@ -79,7 +80,7 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_lock(holder: subproce
 def test_after_kill_9_of_its_holder_the_lock_is_free_without_any_command(holder: subprocess.Popen[str]) -> None:
     refused()
     holder.send_signal(signal.SIGKILL)
-    holder.wait(10)
+    holder.wait(PATIENCE)
     with exclusive("engine-1", "shop"):
         pass
 
@@ -114,17 +115,17 @@ def test_who_waits_gets_the_lock_as_soon_as_it_is_free(holder: subprocess.Popen[
 
     def wait_for_it() -> None:
         began.set()
-        with exclusive("engine-1", "shop", wait_seconds=30):
+        with exclusive("engine-1", "shop", wait_seconds=PATIENCE):
             entered.set()
 
     waiter = threading.Thread(target=wait_for_it)
     waiter.start()
-    assert began.wait(5)
+    assert began.wait(PATIENCE)
     assert not entered.is_set()
     assert holder.stdin is not None
     holder.stdin.close()
-    assert entered.wait(10)
-    waiter.join(10)
+    assert entered.wait(PATIENCE)
+    waiter.join(PATIENCE)
 
 
 def test_who_waits_is_refused_when_its_time_is_over(holder: subprocess.Popen[str]) -> None:

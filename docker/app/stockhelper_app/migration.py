@@ -108,6 +108,7 @@ class Watch:
     def __init__(self, settings: MigrationSettings, pid: int) -> None:
         self._settings = settings
         self._pid = pid
+        self._looking = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
         self._seen = "who holds the lock was not seen"
@@ -119,6 +120,7 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         self._thread.start()
+        self._looking.wait()  # else a short wait for a lock may be over before anybody looks
         return self
 
     def __exit__(
@@ -142,6 +144,7 @@ class Watch:
             ) as connection:
                 # Several looks within the time that one statement waits.
                 pause = min(0.5, settings.migration_statement_lock_timeout / 4000)
+                self._looking.set()
                 while not self._ended.wait(pause):
                     rows = connection.execute(
                         f"SELECT {_SESSION} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids(%s))"
@@ -152,3 +155,5 @@ class Watch:
                         self._seen = "the lock is held by " + "; and by ".join(map(_described, rows))
         except psycopg.Error as error:  # the migration itself does not depend on being watched
             logger.debug("nobody watches who holds locks: %s", type(error).__name__)
+        finally:
+            self._looking.set()

@@ -11,6 +11,7 @@ from stockhelper_cli.converge.execute import execute
 from stockhelper_cli.converge.plan import Action, Condition, Draft, Kind, Plan, Rescue
 from stockhelper_cli.converge.ready import Cancelled
 from stockhelper_cli.errors import StockhelperError
+from tests.waiting import PATIENCE
 
 
 def replacing(draft: Draft, service: str, *needs: str) -> None:
@@ -38,8 +39,12 @@ def replacing_all(*services: str, last: Action | None = None) -> Plan:
     return draft.finish()
 
 
+#: What an action waits for that is to end after a failure is known.
+FAILURE = "a failure"
+
+
 class Scripted:
-    """Carries out actions as a test says: by the action's id it raises, or waits for another one to be done."""
+    """Carries out actions as a test says: by the action's id it raises, or waits for another one or a failure."""
 
     def __init__(
         self, errors: Mapping[str, BaseException] | None = None, after: Mapping[str, str] | None = None
@@ -55,12 +60,13 @@ class Scripted:
     def __call__(self, action: Action, cancelled: Flag) -> None:
         self.seen.append(action.id)
         if before := self.after.get(action.id):
-            assert self.flag(before).wait(5), f"{before} was never done"
+            awaited = cancelled if before == FAILURE else self.flag(before)
+            assert awaited.wait(PATIENCE), f"{before} never came"
         try:
             if error := self.errors.get(action.id):
                 raise error
             if action.kind is Kind.WAIT and action.id not in self.after:
-                assert cancelled.wait(5), "nobody gave the wait up"
+                assert cancelled.wait(PATIENCE), "nobody gave the wait up"
                 raise Cancelled
         finally:
             self.flag(action.id).set()
@@ -88,8 +94,7 @@ def test_a_wait_that_a_siblings_failure_cancels_has_its_old_container_brought_ba
 
 
 def test_what_was_stopped_comes_back_though_its_successor_was_never_begun() -> None:
-    # The failure is known before the stop has ended: the start after it is never begun.
-    perform = Scripted({"build image x": failure("no")}, {"stop container old-app": "build image x"})
+    perform = Scripted({"build image x": failure("no")}, {"stop container old-app": FAILURE})
     failing(replacing_all("app", last=Action(Kind.BUILD, "x")), perform)
     assert "start container new-app" not in perform.seen
     assert perform.rescued("app") == undone("app")

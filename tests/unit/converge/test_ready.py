@@ -12,11 +12,13 @@ import pytest
 
 from stockhelper_cli import compose
 from stockhelper_cli.compose import Service
+from stockhelper_cli.converge import ready
 from stockhelper_cli.converge.plan import Condition
 from stockhelper_cli.converge.ready import STEADY_SECONDS, HttpProbe, Probe, SteadyProbe, wait_ready
 from stockhelper_cli.engine.protocol import Container
 from stockhelper_cli.errors import EngineError, StockhelperError
 from tests.fake_engine import FakeEngine
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -66,19 +68,23 @@ def test_a_container_without_a_check_is_steady_by_our_clock_whatever_the_engines
     assert probe(engine.container("app"), 1) != "", "it was started anew meanwhile"
 
 
-def test_an_app_that_takes_the_question_and_never_answers_costs_no_more_than_the_timeout(service: Service) -> None:
+def test_an_app_that_takes_the_question_and_never_answers_costs_no_more_than_the_timeout(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "PROBE_SECONDS", 10 * PATIENCE)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         engine = running(HostConfig={"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}})
         began = time.monotonic()
         with pytest.raises(StockhelperError, match="did not get healthy"):
             wait(engine, service, HttpProbe("8000/tcp"), 0.3)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < PATIENCE
 
 
 def test_one_that_was_restarted_while_nobody_looked_is_told_with_the_exit_code_of_its_next_end(
-    service: Service,
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ready, "_ENDING_SECONDS", PATIENCE)
     engine = running()
 
     def asked(container: Container, seconds: float) -> str:

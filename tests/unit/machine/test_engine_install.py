@@ -21,6 +21,7 @@ from stockhelper_cli.events import Event, Phase, Warned
 from stockhelper_cli.findings import Status
 from stockhelper_cli.machine import apt, engine_install
 from stockhelper_cli.machine.engine_install import How, ensure_engine, start_plan
+from tests.waiting import PATIENCE
 
 #: An engine: answers at the socket that it is given, and writes its own number beside it.
 ENGINE = """
@@ -83,7 +84,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
         monkeypatch.setattr(engine_install, "_INIT_LOG", machine.folder / "init.log")
         monkeypatch.setattr(engine_install, "_SYSTEMD", machine.folder / "systemd")
         monkeypatch.setattr(engine_install, "_SBIN", str(machine.folder / "sbin"))
-        monkeypatch.setattr(engine_install, "START_SECONDS", 5.0)
+        monkeypatch.setattr(engine_install, "START_SECONDS", PATIENCE)
         monkeypatch.setattr(apt, "_SYSTEMD", machine.folder / "systemd")
         monkeypatch.setattr(apt, "_POLICY", machine.folder / "policy-rc.d")
         # The shell's own commands stay; apt, dockerd and systemctl of this machine do not.
