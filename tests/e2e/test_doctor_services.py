@@ -19,7 +19,7 @@ from stockhelper_cli.errors import EngineError
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import diagnose, names_only
 from tests.e2e.tunnel import tunnel
-from tests.sandbox import Sandbox, base_images, client, free_port, sandbox
+from tests.sandbox import TIME_LIMIT, Sandbox, base_images, client, execute, free_port, sandbox
 from tests.waiting import eventually
 
 #: A service with which nothing is wrong. It has a check: without one, `up` waits to see whether it goes on running.
@@ -189,7 +189,7 @@ def test_what_is_written_outside_of_volumes_is_measured_and_warned_of_when_it_is
     silence = EngineError("engine.timeout", "could not measure the container: the engine does not answer")
     with patch.object(DockerEngine, "written_bytes", side_effect=silence):
         assert "scribe more than can soon be measured" in names_only(project).told("stack.writes")
-    assert container(project, "scribe").exec_run(["truncate", "-s", "150M", "/tmp/report"]).exit_code == 0
+    assert execute(container(project, "scribe"), "truncate", "-s", "150M", "/tmp/report") == (0, "")
     diagnosis = names_only(project, "stack.writes")
     assert (diagnosis.code, diagnosis.statuses("stack.writes")) == (0, ["warning"])
     assert "scribe 157 MB" in diagnosis.told("stack.writes")
@@ -229,7 +229,7 @@ def test_what_a_killed_up_left_is_told_beside_an_ok_until_it_runs_twice_and_is_f
         # It makes another one, stops this one, starts that, and would then remove this.
         process = project.start("up", environment=way.environment)
         way.on_request(3, process.kill)
-        process.communicate(timeout=60)
+        process.communicate(timeout=TIME_LIMIT)
     told = names_only(project).told("stack.leftovers")
     assert "is left of a change that was broken off; the next up finishes it" in told
     former.start()

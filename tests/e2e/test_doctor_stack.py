@@ -21,7 +21,7 @@ from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
 from tests.e2e.diagnosis import diagnose, names_only
 from tests.e2e.steps import explained, healthy, runs
-from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
+from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, free_port, sandbox
 from tests.waiting import eventually
 
 
@@ -339,9 +339,9 @@ def test_a_page_that_was_damaged_on_the_disk_is_named_once_it_was_read(shared: S
             " FROM pg_database WHERE datname = 'spoilt'"
         )
         command = f'printf spoilt | dd of="$PGDATA/{file}" bs=1 seek=4000 conv=notrunc'
-        assert container(shared, "db").exec_run(["sh", "-c", command]).exit_code == 0
+        assert execute(container(shared, "db"), "sh", "-c", command)[0] == 0
         read = ["psql", "-U", "stockhelper", "-d", "spoilt", "-c", "SELECT count(*) FROM pg_ts_dict"]
-        assert b"invalid page" in container(shared, "db").exec_run(read).output
+        assert "invalid page" in execute(container(shared, "db"), *read)[1]
         diagnosis = names_only(shared, "db.checksums")
         assert (diagnosis.code, diagnosis.statuses("db.checksums")) == (1, ["failed"])
         assert "damaged pages were read of spoilt" in diagnosis.told("db.checksums")
@@ -475,26 +475,26 @@ def test_a_disk_that_is_almost_full_is_warned_of_and_a_full_one_fails(small: San
     assert "app: configuration changed" in diagnosis.told("stack.current")
     database = container(small, "db")
     data = "/var/lib/postgresql/data"
-    free = int(database.exec_run(["df", "-m", "--output=avail", data]).output.split()[-1])
-    assert database.exec_run(["fallocate", "-l", f"{free - 20}m", f"{data}/filler"]).exit_code == 0
+    free = int(execute(database, "df", "-m", "--output=avail", data)[1].split()[-1])
+    assert execute(database, "fallocate", "-l", f"{free - 20}m", f"{data}/filler")[0] == 0
     diagnosis = names_only(small, "db.disk")
     assert diagnosis.statuses("db.disk") == ["failed"]
     assert re.match(r"2\d MB free where the database is", diagnosis.told("db.disk"))
-    assert database.exec_run(["rm", f"{data}/filler"]).exit_code == 0
+    assert execute(database, "rm", f"{data}/filler")[0] == 0
 
 
 def test_a_first_start_that_was_never_finished_is_named_and_begun_anew_only_without_tables(small: Sandbox) -> None:
     psql = ["psql", "-U", "stockhelper", "-d", "postgres", "-c"]
     database = container(small, "db")
     for sql in ("DROP DATABASE stockhelper WITH (FORCE)", "CREATE TABLE mine (id int)"):
-        assert database.exec_run([*psql, sql]).exit_code == 0
+        assert execute(database, *psql, sql)[0] == 0
     skipping = ["--skip", "db.disk"]
     diagnosis = diagnose(small, *skipping)
     assert diagnosis.named == {"db.initialised"}
     assert "nothing is removed" in diagnosis.told("db.initialised")
     assert not diagnosis.findings["db.initialised"]["fixable"]
     explained(small.run("up"), 3, "what doctor finds:", "nothing is removed")
-    assert database.exec_run([*psql, "DROP TABLE mine"]).exit_code == 0
+    assert execute(database, *psql, "DROP TABLE mine")[0] == 0
     assert diagnose(small, *skipping).findings["db.initialised"]["fixable"]
     mended = diagnose(small, "--fix", "db.initialised", "--yes", *skipping)
     assert (mended.named, mended.fixed, healthy(small)) == (set(), ("db.initialised",), True)

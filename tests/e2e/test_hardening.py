@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
-from tests.sandbox import Sandbox, client, environments
+from tests.sandbox import Sandbox, client, environments, execute
 
 pytestmark = pytest.mark.engine
 
@@ -22,10 +22,8 @@ RUNNING = ("db", "app")
 def inside(project: Sandbox, service: str, command: str, **environment: str) -> tuple[int, str]:
     """Run a shell command in a service's container and return its exit code and output."""
     container = client().containers.get(f"{project.name}-{service}-1")
-    code, output = container.exec_run(["sh", "-c", command], environment=environment)
-    assert isinstance(output, bytes)
-    assert code is not None
-    return code, output.decode().strip()
+    code, output = execute(container, "sh", "-c", command, environment=environment)
+    return code, output.strip()
 
 
 def secrets(project: Sandbox) -> Mapping[str, str]:
