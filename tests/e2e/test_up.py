@@ -23,6 +23,7 @@ def test_a_fresh_up_ends_with_a_healthy_and_migrated_stack_and_says_where_it_ans
     assert f"{project.url}/api/v1\n" in result.out
     assert f"{project.url}/api/v1/health\n" in result.out
     assert "<h1>Watchlist</h1>" in project.get("/").text
+    assert healthy(project)
     answer = project.get("/api/v1/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "database": "connected"})
     services = {service["service"]: service for service in project.run("status", "--json").json["result"]["services"]}
