@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,8 @@ OTHERS = (
     "CREATE DATABASE other OWNER reader",
     "ALTER DATABASE stockhelper SET work_mem = '5MB'",
 )
+#: What fills the new server. By what it runs, not by how much ran before: that is more, the later the server is up.
+RESTORE = re.compile(rb'"pg_restore", *"--exit-on-error", *"--no-password"')
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def test_an_image_that_cannot_start_stops_nothing(old: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "number"),
-    [(CHANGE, 3), (CHANGE, 7), (COMMAND, 24)],
+    [(CHANGE, 3), (CHANGE, 7), (RESTORE, 1)],
     ids=["starting the new server", "starting the old one", "restoring"],
 )
 def test_killed_before_the_switch_the_old_image_serves_every_row(old: Sandbox, kind: Any, number: int) -> None:
@@ -209,9 +212,9 @@ def test_on_a_full_disk_the_old_stack_is_not_stopped_or_comes_back(swept: None, 
                 while True:
                     file.write(bytes(1 << 20))
 
-        with tunnel(COMMAND) as remote:
+        with tunnel(RESTORE) as remote:
             process = small.start("db", "upgrade", environment=remote.environment)
-            remote.on_request(21, fill)
+            remote.on_request(1, fill)
             _, err = process.communicate(timeout=TIME_LIMIT)
         ballast.unlink()
         assert process.returncode == 7, err
