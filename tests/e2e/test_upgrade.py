@@ -174,7 +174,7 @@ def test_without_a_container_and_killed_after_the_switch_the_next_run_ends_it(ol
     assert old.run("down").code == 0
     key = pyrage.x25519.Identity.generate().to_public()
     process = old.start("db", "upgrade", environment={"BACKUP_RECIPIENTS": str(key)})
-    eventually(lambda: named(old) == "postgres_17_2")
+    eventually(lambda: named(old) == "postgres_17_2", TIME_LIMIT)
     process.kill()
     process.communicate()
     made = old.run("backup", "list", "--json").json["result"]["backups"][0]
