@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.steps import healthy, runs
-from tests.sandbox import Sandbox, client, names_of
+from tests.sandbox import Sandbox, client, execute, names_of
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -81,12 +81,15 @@ def test_a_row_survives_down_and_up(stack: Sandbox) -> None:
 
 
 def test_every_container_survives_three_restarts_and_none_has_to_be_killed(stack: Sandbox) -> None:
+    database = client().containers.get(f"{stack.name}-db-1")
     for _ in range(3):
         for service in ("db", "migrate", "app"):
             container = client().containers.get(f"{stack.name}-{service}-1")
             container.stop(timeout=stack.container(service)["Config"].get("StopTimeout", 10))
             assert stack.container(service)["State"]["ExitCode"] in (0, 143), service
             container.start()
+            if service == "db":  # a migration does not wait for it
+                eventually(lambda: execute(database, "pg_isready", "-q")[0] == 0)
         eventually(lambda: healthy(stack))
         eventually(lambda: stack.container("migrate")["State"]["Status"] == "exited")
         assert stack.container("migrate")["State"]["ExitCode"] == 0
