@@ -496,7 +496,7 @@ def test_a_first_start_that_was_never_finished_is_named_and_begun_anew_only_with
     assert diagnosis.named == {"db.initialised"}
     assert "nothing is removed" in diagnosis.told("db.initialised")
     assert not diagnosis.findings["db.initialised"]["fixable"]
-    explained(small.run("up"), 3, "what doctor finds:", "nothing is removed")
+    explained(run_here(small, "up"), 3, "what doctor finds:", "nothing is removed")
     assert execute(database, *psql, "DROP TABLE mine")[0] == 0
     assert diagnose(small, *skipping).findings["db.initialised"]["fixable"]
     mended = diagnose(small, "--fix", "db.initialised", "--yes", *skipping)

@@ -10,7 +10,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from tests.e2e.diagnosis import diagnose
+from tests.e2e.diagnosis import diagnose, run_here
 from tests.e2e.steps import explained
 from tests.registry import Registry, serving
 from tests.sandbox import RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
@@ -157,7 +157,7 @@ def test_a_mirror_that_is_not_there_is_named_and_doctor_asks_nobody_else(project
 
     explained(project.run("images", "pull", environment=environment), 4, gone, "connection refused")
 
-    findings = json.dumps(project.run("doctor", "--json", "--only", "network", environment=environment).json)
+    findings = json.dumps(run_here(project, "doctor", "--json", "--only", "network", environment=environment).json)
     assert f"dial tcp {gone}: connect: connection refused" in findings
 
 
