@@ -207,11 +207,11 @@ def test_a_folder_of_this_machine_is_read_once_it_is_named(stocked: Sandbox, tmp
     stocked.set("CSV_DIR", str(folder))
     stocked.up()
     assert eventually(lambda: bars(stocked, "600006.SH") == ["2025-01-02|10.0000"])
+    eventually(lambda: nobody_syncs(stocked))
     assert stocked.psql("SELECT name FROM stocks WHERE symbol = '600006.SH'") == "钢"
     folder.joinpath("mine.csv").write_text(
         HEADER + bar("600006.SH", "2025-01-02") + bar("600006.SH", "2025-01-03", "x")
     )
-    eventually(lambda: nobody_syncs(stocked))
     explained(stocked.run("data", "sync"), 1, "the sync failed", "a bad row, in mine.csv:3: close is not")
     inspected = stocked.container("app")
     assert all(not mount["RW"] for mount in inspected["Mounts"])
