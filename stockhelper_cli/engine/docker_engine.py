@@ -73,8 +73,8 @@ _DEFAULT_STOP_SECONDS: Final = 10
 #: The statuses of what is done; 304 is for a container that was in the wanted state already.
 _DONE: Final = (200, 201, 204, 304)
 _POLL_SECONDS: Final = 0.025
-#: How long after the end of its streams a command may still count as running.
-_ENDED_SECONDS: Final = 5.0
+#: How long after the end of its streams a command may still count as running: a busy machine's engine learns it late.
+_ENDED_SECONDS: Final = 60.0
 #: The header of a frame of a command's output: its stream and its length (Engine API, "Stream format").
 _FRAME: Final = struct.Struct(">BxxxL")
 #: How output begins that tells its two streams apart.
