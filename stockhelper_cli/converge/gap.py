@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
-from stockhelper_cli.converge.ready import ask_health
+from stockhelper_cli.converge.ready import PROBE_SECONDS, ask_health
 
 _POLL_SECONDS: Final = 0.01
 _ANSWER_SECONDS: Final = 1.0
@@ -44,13 +44,15 @@ class GapMeter:
 
     def _measure(self) -> None:
         last_good: float | None = None
+        patience = PROBE_SECONDS  # at first: of one that is late, and stopped then, no good answer would be seen
         address = urlsplit(self._url or "").netloc
         while True:
             ended = self._ended.is_set()
             try:
-                good = not ask_health(address, _ANSWER_SECONDS)
+                good = not ask_health(address, patience)
             finally:
                 self._asked.set()
+            patience = _ANSWER_SECONDS
             now = time.monotonic()
             if good:
                 if last_good is not None:

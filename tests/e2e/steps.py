@@ -5,20 +5,33 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
 
 from tests.sandbox import Result, Sandbox, names_of
+from tests.waiting import PATIENCE
+
+
+def health(project: Sandbox) -> int:
+    """Return the status that its app answers when it is asked for its health, 0 where nobody answers."""
+    try:
+        return project.get("/api/v1/health").status_code
+    except httpx.TransportError:
+        return 0
 
 
 def healthy(project: Sandbox) -> bool:
-    """Whether its app answers, and the database behind it."""
-    try:
-        return project.get("/api/v1/health").status_code == 200
-    except httpx.TransportError:
-        return False
+    """Whether its app answers, and the database behind it.
+
+    The app gives the database two seconds, and on a machine that stood still says that it is away: it is asked again.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while (status := health(project)) == 503 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return status == 200
 
 
 @contextmanager

@@ -19,9 +19,9 @@ import pytest
 
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
-from tests.e2e.diagnosis import diagnose, names_only
-from tests.e2e.steps import explained, healthy, runs
-from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
+from tests.e2e.diagnosis import diagnose, names_only, run_here
+from tests.e2e.steps import explained, health, healthy, runs
+from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, free_port, sandbox
 from tests.waiting import eventually
 
 
@@ -173,7 +173,9 @@ def test_data_that_the_next_up_would_leave_behind_is_warned_of(edited: Sandbox) 
 # --- the database
 def test_a_database_that_hangs_is_named_once(shared: Sandbox) -> None:
     database = container(shared, "db")
-    (postmaster,) = [int(p[1]) for p in database.top()["Processes"] if p[-1].split()[0] == "postgres"]
+    # A session's process is called like the server's for a moment: the server's is the one that the other is not of.
+    servers = {p[1]: p[2] for p in database.top()["Processes"] if p[-1].split()[0] == "postgres"}
+    (postmaster,) = [int(process) for process, parent in servers.items() if parent not in servers]
     os.kill(postmaster, signal.SIGSTOP)
     try:
         diagnosis = names_only(shared, "db.answers")
@@ -202,7 +204,7 @@ def test_a_password_that_was_changed_in_env_only_is_named_beside_another_fault_a
     container(shared, "app").stop()
     told = names_only(shared, "db.password", "stack.running").told("db.password")
     assert "refuses the password of stockhelper" in told
-    error = shared.run("up", "--json").json["error"]
+    error = run_here(shared, "up", "--json").json["error"]
     assert (error["code"], [f["id"] for f in error["findings"]]) == ("db.password_drift", ["db.password"])
     mended = diagnose(shared, "--fix", "db.password", "stack.running", "--yes")
     assert (mended.named, set(mended.fixed)) == (set(), {"db.password", "stack.running"})
@@ -290,7 +292,7 @@ def visitors(project: Sandbox, state: str) -> int:
 
 
 def test_connections_that_are_almost_used_up_are_warned_of_with_who_has_them(shared: Sandbox) -> None:
-    many = "echo 'SELECT pg_sleep(60)' | pgbench -n -c 88 -j 1 -t 1 -f - stockhelper"
+    many = "echo 'SELECT pg_sleep(600)' | pgbench -n -c 88 -j 1 -t 1 -f - stockhelper"
     with asking(shared, many):
         eventually(lambda: visitors(shared, "true") == 88)
         diagnosis = names_only(shared, "db.connections")
@@ -300,7 +302,7 @@ def test_connections_that_are_almost_used_up_are_warned_of_with_who_has_them(sha
 
 
 def test_a_session_that_does_nothing_in_a_transaction_or_holds_up_others_is_warned_of(shared: Sandbox) -> None:
-    idle = "(echo 'BEGIN; LOCK TABLE stocks;'; sleep 60) | psql -q stockhelper"
+    idle = "(echo 'BEGIN; LOCK TABLE stocks;'; sleep 600) | psql -q stockhelper"
     with asking(shared, idle):
         eventually(lambda: visitors(shared, "state = 'idle in transaction'") == 1)
         assert "(stockhelper, visitor)" in names_only(shared).told("db.sessions"), "it may be about to end"
@@ -339,9 +341,9 @@ def test_a_page_that_was_damaged_on_the_disk_is_named_once_it_was_read(shared: S
             " FROM pg_database WHERE datname = 'spoilt'"
         )
         command = f'printf spoilt | dd of="$PGDATA/{file}" bs=1 seek=4000 conv=notrunc'
-        assert container(shared, "db").exec_run(["sh", "-c", command]).exit_code == 0
+        assert execute(container(shared, "db"), "sh", "-c", command)[0] == 0
         read = ["psql", "-U", "stockhelper", "-d", "spoilt", "-c", "SELECT count(*) FROM pg_ts_dict"]
-        assert b"invalid page" in container(shared, "db").exec_run(read).output
+        assert "invalid page" in execute(container(shared, "db"), *read)[1]
         diagnosis = names_only(shared, "db.checksums")
         assert (diagnosis.code, diagnosis.statuses("db.checksums")) == (1, ["failed"])
         assert "damaged pages were read of spoilt" in diagnosis.told("db.checksums")
@@ -379,7 +381,7 @@ def test_an_image_of_another_major_is_warned_of_while_the_old_one_serves(shared:
         other = {"POSTGRES_IMAGE": image}
         diagnosis = names_only(shared, "db.major", environment=other)
         assert "is of PostgreSQL 15, and the image is PostgreSQL 16" in diagnosis.told("db.major")
-        error = shared.run("up", "--json", environment=other).json["error"]
+        error = run_here(shared, "up", "--json", environment=other).json["error"]
         assert (error["code"], [f["id"] for f in error["findings"]]) == ("db.other_major", ["db.major"])
 
 
@@ -399,8 +401,9 @@ def test_another_container_on_the_volume_is_warned_of(shared: Sandbox) -> None:
 def test_an_app_that_cannot_reach_its_database_tells_so(faulty: Sandbox) -> None:
     with_app(faulty, environment="{POSTGRES_PORT: '1'}")
     container(faulty, "app").remove(force=True)
-    error = faulty.run("up", "--timeout", "1", "--json").json["error"]
+    error = run_here(faulty, "up", "--timeout", "10", "--json").json["error"]
     assert (error["code"], [f["id"] for f in error["findings"]]) == ("service.unhealthy", ["app.health"])
+    eventually(lambda: health(faulty) == 503 and b"database not reachable" in container(faulty, "app").logs(tail=8))
     told = names_only(faulty, "app.health").told("app.health")
     assert "/api/v1/health answers 503 in " in told
     assert '"database":"disconnected"' in told.replace(" ", "").replace("'", '"')
@@ -475,26 +478,26 @@ def test_a_disk_that_is_almost_full_is_warned_of_and_a_full_one_fails(small: San
     assert "app: configuration changed" in diagnosis.told("stack.current")
     database = container(small, "db")
     data = "/var/lib/postgresql/data"
-    free = int(database.exec_run(["df", "-m", "--output=avail", data]).output.split()[-1])
-    assert database.exec_run(["fallocate", "-l", f"{free - 20}m", f"{data}/filler"]).exit_code == 0
+    free = int(execute(database, "df", "-m", "--output=avail", data)[1].split()[-1])
+    assert execute(database, "fallocate", "-l", f"{free - 20}m", f"{data}/filler")[0] == 0
     diagnosis = names_only(small, "db.disk")
     assert diagnosis.statuses("db.disk") == ["failed"]
     assert re.match(r"2\d MB free where the database is", diagnosis.told("db.disk"))
-    assert database.exec_run(["rm", f"{data}/filler"]).exit_code == 0
+    assert execute(database, "rm", f"{data}/filler")[0] == 0
 
 
 def test_a_first_start_that_was_never_finished_is_named_and_begun_anew_only_without_tables(small: Sandbox) -> None:
     psql = ["psql", "-U", "stockhelper", "-d", "postgres", "-c"]
     database = container(small, "db")
     for sql in ("DROP DATABASE stockhelper WITH (FORCE)", "CREATE TABLE mine (id int)"):
-        assert database.exec_run([*psql, sql]).exit_code == 0
+        assert execute(database, *psql, sql)[0] == 0
     skipping = ["--skip", "db.disk"]
     diagnosis = diagnose(small, *skipping)
     assert diagnosis.named == {"db.initialised"}
     assert "nothing is removed" in diagnosis.told("db.initialised")
     assert not diagnosis.findings["db.initialised"]["fixable"]
-    explained(small.run("up"), 3, "what doctor finds:", "nothing is removed")
-    assert database.exec_run([*psql, "DROP TABLE mine"]).exit_code == 0
+    explained(run_here(small, "up"), 3, "what doctor finds:", "nothing is removed")
+    assert execute(database, *psql, "DROP TABLE mine")[0] == 0
     assert diagnose(small, *skipping).findings["db.initialised"]["fixable"]
     mended = diagnose(small, "--fix", "db.initialised", "--yes", *skipping)
     assert (mended.named, mended.fixed, healthy(small)) == (set(), ("db.initialised",), True)

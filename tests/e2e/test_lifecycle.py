@@ -11,10 +11,12 @@ import select
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from stockhelper_cli.labels import PROJECT
@@ -35,7 +37,7 @@ services:
     volumes: [/kept]
     networks: {stock_helper_net: {aliases: [lookout]}}
     depends_on: {db: {condition: service_healthy, restart: true}}
-    stop_grace_period: 5s
+    stop_grace_period: 60s
 """
 
 
@@ -87,7 +89,7 @@ def test_every_verb_of_compose_works_on_it(life: Sandbox) -> None:
     assert {row["Service"] for row in map(json.loads, life.compose("ps", "--format", "json").stdout.splitlines())} == {
         "app", "db", "watcher",
     }  # fmt: skip
-    assert "watching 1" in life.compose("logs", "watcher").stdout
+    eventually(lambda: "watching 1" in life.compose("logs", "watcher").stdout)
     assert life.compose("exec", "-T", "watcher", "echo", "hello").stdout == "hello\n"
     before = runs(life, "watcher")
     life.compose("restart", "watcher")
@@ -102,7 +104,7 @@ def test_what_compose_recreates_is_adopted(life: Sandbox) -> None:
     life.compose("up", "-d", "--force-recreate", "--no-deps", "watcher")
     assert not life.up().plan
     assert life.run("restart", "watcher").code == 0
-    assert "watching 1" in life.run("logs", "watcher").out
+    eventually(lambda: "watching 1" in life.run("logs", "watcher").out)
 
 
 def test_down_with_volumes_by_compose_leaves_nothing(project: Sandbox) -> None:
@@ -142,7 +144,7 @@ def test_a_replaced_container_keeps_its_volumes_and_its_names_and_the_rest_is_no
     extra(life, 'LEVEL: "1"', 'LEVEL: "2"')
     life.up()
     assert life.run("exec", "watcher", "cat", "/kept/file").out == "here\n"
-    assert "watching 2" in life.run("logs", "watcher").out
+    eventually(lambda: "watching 2" in life.run("logs", "watcher").out)
     for name in ("lookout", "watcher", "db"):
         assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
     assert runs(life, "db", "app") == before
@@ -236,8 +238,8 @@ def test_a_strangers_container_of_that_name_is_neither_taken_nor_removed(life: S
 def test_restart_shows_for_how_long_the_app_was_away_and_kills_nobody(life: Sandbox) -> None:
     result = life.run("restart", "--json")
     assert result.code == 0
-    # The aim is 2 s on a machine that has nothing else to do; a container that had to be killed costs 10 s alone.
-    assert 0 < result.json["result"]["gap_seconds"] < 10
+    # The aim is 2 s on a machine that has nothing else to do; an app that had to be killed costs 35 s alone.
+    assert 0 < result.json["result"]["gap_seconds"] < 35
     order = [f"{action['action']} {action['resource'].split('-')[-2]}" for action in result.json["result"]["plan"]
              if action["kind"] == "container"]  # fmt: skip
     assert order.index("stop app") < order.index("stop db") < order.index("start db") < order.index("start app")
@@ -259,9 +261,12 @@ def test_logs_follow_a_service_through_a_restart_and_end_with_the_stack(project:
     def told(service: str, text: str) -> int:
         return sum(json.loads(line)["result"]["service"] == service and text in line for line in list(lines))
 
-    with project.start("logs", "-f", "--json", "--tail", "0", "app", "db") as process:
+    with project.start("logs", "-f", "--json", "--tail", "1", "app", "db") as process:
         reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
         reader.start()
+        # Whose last line it has shown, that one it follows.
+        eventually(lambda: told("app", "") and told("db", ""))
+        lines.clear()
         project.set("LOG_LEVEL", "info")
         project.up()  # replaces the app; the database has nothing to say to that
         eventually(lambda: told("app", "Application startup complete"))
@@ -283,6 +288,7 @@ def test_who_has_seen_enough_of_a_log_is_told_nothing(life: Sandbox, number: sig
 
 
 def test_logs_show_the_last_lines_of_those_who_are_named(life: Sandbox) -> None:
+    eventually(lambda: life.run("logs", "watcher").out)
     lines = life.run("logs", "--tail", "1", "db", "watcher").out.splitlines()
     assert sorted(line.partition(" ")[0] for line in lines) == ["db-1", "watcher-1"]
     assert life.run("logs", "--since", "1ns", "watcher").out == ""
@@ -381,7 +387,18 @@ def test_in_development_an_edited_file_is_live_and_up_goes_back_with_its_cause(p
     text = routes.read_text()
     assert '"connected"' in text
     routes.write_text(text.replace('"connected"', '"edited"'))
-    eventually(lambda: healthy(project) and project.get("/api/v1/health").json()["database"] == "edited", 15)
+    edits = [time.monotonic()]
+
+    def is_live() -> bool:
+        if time.monotonic() - edits[-1] > 10:  # what was edited before uvicorn first looked at it is nothing new to it
+            routes.touch()
+            edits.append(time.monotonic())
+        try:
+            return bool(project.get("/api/v1/health").json()["database"] == "edited")
+        except httpx.TransportError:  # it is being loaded
+            return False
+
+    eventually(is_live)
     routes.write_text(text)
     told = causes(project)
     assert told == {
@@ -409,7 +426,7 @@ def test_the_same_project_from_another_folder_has_the_same_lock(life: Sandbox, t
     (life.root / "extra.yaml").write_text(
         EXTRA.replace("init: true", "init: true\n    healthcheck: {test: [CMD, 'false']}")
     )
-    holder = life.start("up", "--timeout", "60")
+    holder = life.start("up", "--timeout", "280")
     try:
         eventually(lambda: any(f"_{life.name}-watcher" in name for name in names_of(life.name)))
         result = life.run("stop", cwd=twin)

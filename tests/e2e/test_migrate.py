@@ -18,7 +18,7 @@ from docker.models.containers import Container
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.release import Release, own_release
 from tests.e2e.steps import explained, healthy, runs, session
-from tests.sandbox import Sandbox, client, interrupt
+from tests.sandbox import TIME_LIMIT, Sandbox, client, interrupt
 from tests.waiting import PATIENCE, eventually
 
 ROWS = (
@@ -215,7 +215,7 @@ def test_a_table_that_somebody_holds_is_waited_for_while_the_app_answers(stage: 
         eventually(lambda: project.psql(waiting))
         assert healthy(project)
         assert holder.poll() is None
-    out, err = under_way.communicate(timeout=60)
+    out, err = under_way.communicate(timeout=TIME_LIMIT)
     assert under_way.returncode == 0, out + err
     assert position(project) == "test"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from tests.e2e.diagnosis import diagnose
+from tests.e2e.diagnosis import diagnose, run_here
 from tests.e2e.steps import explained
 from tests.registry import Registry, serving
 from tests.sandbox import RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
@@ -31,12 +31,20 @@ services:
 """
 
 
+def names_of(kind: str) -> list[str]:
+    """Return the tags or the digests of these tests' images.
+
+    By the plain list: to ask for each image stumbles over those of other tests, which go meanwhile.
+    """
+    return [name for image in client().api.images() for name in image[kind] or () if IMAGE in name]
+
+
 @pytest.fixture
 def mirror() -> Iterator[Registry]:
     with serving() as registry:
         yield registry
     for kind in ("RepoTags", "RepoDigests"):  # with the last tag of a repository its digests go
-        for name in [name for image in client().images.list() for name in image.attrs[kind] or () if IMAGE in name]:
+        for name in names_of(kind):
             client().images.remove(name, force=True)
 
 
@@ -69,10 +77,6 @@ def present(name: str) -> bool:
     return True
 
 
-def names_left() -> list[str]:
-    return [name for image in client().images.list() for name in image.tags if IMAGE in name]
-
-
 def test_images_come_from_the_mirror_by_their_own_names_and_its_digest_is_told(
     project: Sandbox, mirror: Registry
 ) -> None:
@@ -83,7 +87,7 @@ def test_images_come_from_the_mirror_by_their_own_names_and_its_digest_is_told(
 
     assert pulled.code == 0, pulled.err
     assert f"{mirror.host}/library/{IMAGE}@{digest}" in pulled.out
-    assert names_left() == [f"{IMAGE}:1"]
+    assert names_of("RepoTags") == [f"{IMAGE}:1"]
     assert mirror.asked[:2] == [f"library/{IMAGE}/1", f"library/{IMAGE}/{digest}"]
     project.set("PYTHON_IMAGE", "localhost/none:1")
 
@@ -128,8 +132,8 @@ def test_another_image_than_the_pinned_one_is_refused_and_nothing_is_left(projec
 
     explained(project.run("images", "pull"), 4, f"from the mirror {mirror.host}", "REGISTRY_MIRROR", digest)
 
-    assert names_left() == []
-    assert not [image for image in client().images.list() for name in image.attrs["RepoDigests"] if digest in name]
+    assert names_of("RepoTags") == []
+    assert not [name for name in names_of("RepoDigests") if digest in name]
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "wants a login"), (404, "has no such image"), (500, "reached")])
@@ -144,7 +148,7 @@ def test_a_mirror_that_refuses_is_named_with_its_setting_and_by_doctor(
     told = diagnose(project, "--only", "network").told("network.registry")
     assert f"the mirror {mirror.host}, of which {IMAGE}:1 is to come," in told
     assert said in told
-    assert names_left() == []
+    assert names_of("RepoTags") == []
 
 
 def test_a_mirror_that_is_not_there_is_named_and_doctor_asks_nobody_else(project: Sandbox) -> None:
@@ -153,7 +157,7 @@ def test_a_mirror_that_is_not_there_is_named_and_doctor_asks_nobody_else(project
 
     explained(project.run("images", "pull", environment=environment), 4, gone, "connection refused")
 
-    findings = json.dumps(project.run("doctor", "--json", "--only", "network", environment=environment).json)
+    findings = json.dumps(run_here(project, "doctor", "--json", "--only", "network", environment=environment).json)
     assert f"dial tcp {gone}: connect: connection refused" in findings
 
 

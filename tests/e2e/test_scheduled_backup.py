@@ -17,7 +17,7 @@ from stockhelper_cli.schedule import CronFolder, Job, variables_of
 from tests.e2e.diagnosis import diagnose
 from tests.e2e.steps import explained, session
 from tests.e2e.test_backup import files
-from tests.sandbox import Sandbox, client, sandbox
+from tests.sandbox import TIME_LIMIT, Sandbox, client, execute, sandbox
 from tests.waiting import eventually
 
 
@@ -58,8 +58,8 @@ def test_the_entry_makes_a_verified_backup_and_waits_for_another_run(stack: Sand
         eventually(log.exists)
         explained(stack.run("backup", "create", "--wait", "1"), 8, "another run is at work")
         assert scheduled.poll() is None
-    other.communicate(timeout=60)
-    assert scheduled.wait(timeout=60) == 0, log.read_text()
+    other.communicate(timeout=TIME_LIMIT)
+    assert scheduled.wait(timeout=TIME_LIMIT) == 0, log.read_text()
     newest, before = listed(stack)
     assert (bool(newest["verified"]), bool(newest["copied"])) == (True, True)
     assert (bool(before["verified"]), bool(before["copied"])) == (False, False)
@@ -106,7 +106,7 @@ def test_doctor_warns_of_an_old_backup_where_there_are_rows_and_of_no_young_one(
 
     assert status(nowhere) == (0, ["ok"])  # its data is as young as the stack
     container = client().containers.get(f"{stack.name}-db-1")
-    assert container.exec_run(["sh", "-c", 'touch -d "2026-01-01 00:00:00" "$PGDATA/PG_VERSION"']).exit_code == 0
+    assert execute(container, "sh", "-c", 'touch -d "2026-01-01 00:00:00" "$PGDATA/PG_VERSION"') == (0, "")
     old = diagnose(stack, "--only", "db.backup", environment=nowhere)
     assert (old.code, old.statuses("db.backup")) == (0, ["warning"])
     assert "no backup was verified in" in old.told("db.backup")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.steps import healthy, runs
-from tests.sandbox import Sandbox, client, names_of
+from tests.sandbox import Sandbox, client, execute, names_of
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -23,6 +23,7 @@ def test_a_fresh_up_ends_with_a_healthy_and_migrated_stack_and_says_where_it_ans
     assert f"{project.url}/api/v1\n" in result.out
     assert f"{project.url}/api/v1/health\n" in result.out
     assert "<h1>Watchlist</h1>" in project.get("/").text
+    assert healthy(project)
     answer = project.get("/api/v1/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "database": "connected"})
     services = {service["service"]: service for service in project.run("status", "--json").json["result"]["services"]}
@@ -80,12 +81,15 @@ def test_a_row_survives_down_and_up(stack: Sandbox) -> None:
 
 
 def test_every_container_survives_three_restarts_and_none_has_to_be_killed(stack: Sandbox) -> None:
+    database = client().containers.get(f"{stack.name}-db-1")
     for _ in range(3):
         for service in ("db", "migrate", "app"):
             container = client().containers.get(f"{stack.name}-{service}-1")
             container.stop(timeout=stack.container(service)["Config"].get("StopTimeout", 10))
             assert stack.container(service)["State"]["ExitCode"] in (0, 143), service
             container.start()
+            if service == "db":  # a migration does not wait for it
+                eventually(lambda: execute(database, "pg_isready", "-q")[0] == 0)
         eventually(lambda: healthy(stack))
         eventually(lambda: stack.container("migrate")["State"]["Status"] == "exited")
         assert stack.container("migrate")["State"]["ExitCode"] == 0

@@ -12,7 +12,7 @@ import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
 from tests.e2e.steps import explained, healthy, runs
-from tests.sandbox import NEXT_POSTGRES, Sandbox, base_images, client, sandbox
+from tests.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
 from tests.waiting import eventually
 
 SENTINELS = "CREATE TABLE sentinels (id int PRIMARY KEY); INSERT INTO sentinels SELECT generate_series(1, 100)"
@@ -155,9 +155,9 @@ def test_a_database_that_was_never_made_is_begun_anew_only_while_there_is_no_tab
     table = [*drop[:-1], "CREATE TABLE mine (id int)"]
     container = client().containers.get(f"{fresh.name}-db-1")
     for command in (drop, table):
-        assert container.exec_run(command).exit_code == 0
+        assert execute(container, *command)[0] == 0
     explained(fresh.run("up"), 3, "the database stockhelper does not exist in the volume")
-    assert container.exec_run([*drop[:-1], "DROP TABLE mine"]).exit_code == 0
+    assert execute(container, *drop[:-1], "DROP TABLE mine")[0] == 0
     result = fresh.up()
     assert any("it holds no table, and is made anew" in warning for warning in result.json["warnings"])
     assert healthy(fresh)
@@ -169,7 +169,7 @@ def test_a_first_start_killed_at_any_moment_ends_healthy(fresh: Sandbox) -> None
         database = eventually(lambda: _started(fresh))
         threading.Event().wait(delay)  # into its first boot, as deep as it comes
         database.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=TIME_LIMIT)
         fresh.up()
         assert healthy(fresh)
         assert fresh.run("down", "--volumes", "--yes", "--no-backup").code == 0

@@ -10,9 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from stockhelper_cli.engine import docker_engine
 from stockhelper_cli.engine.docker_engine import CALL_SECONDS, connect
 from stockhelper_cli.engine.endpoints import Endpoint
 from stockhelper_cli.errors import EngineError
@@ -93,6 +97,19 @@ def test_an_engine_that_is_gone_is_lost(socket_path: Path) -> None:
         engine.volume("data")
     assert raised.value.code == "engine.lost"
     engine.close()
+
+
+def test_an_exit_code_that_the_engine_learns_late_is_waited_for() -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now.append(now[-1] + seconds)
+
+    client: Any = SimpleNamespace(exec_inspect=lambda _: {"ExitCode": 7 if now[-1] > 10 else None})
+    streams: Any = None
+    clock = SimpleNamespace(monotonic=lambda: now[-1], sleep=sleep)
+    with patch.object(docker_engine, "time", clock):
+        assert docker_engine._ExecSession(client, "its id", streams).exit_code() == 7
 
 
 def test_asking_needs_no_sdk(socket_path: Path) -> None:

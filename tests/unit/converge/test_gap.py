@@ -1,0 +1,28 @@
+"""How long the app was away during a restart."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from stockhelper_cli.converge.gap import GapMeter
+
+
+def test_nothing_is_stopped_before_an_app_that_is_late_has_given_its_answer() -> None:
+    answered = threading.Event()
+
+    class App(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            threading.Event().wait(0 if answered.is_set() else 1.5)
+            answered.set()
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), App) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with GapMeter(f"http://127.0.0.1:{server.server_port}"):
+            assert answered.is_set()
+        server.shutdown()
