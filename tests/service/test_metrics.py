@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Identifier
 
 from tests.migrations.conftest import Alembic
 from tests.postgres import Postgres
+from tests.sandbox import free_port
 from tests.service.test_api import BEARER, TOKEN, V1
 from tests.service.test_process import events, running, wait_until_it_answers
 from tests.service.test_scheduler import RUNS
@@ -26,13 +27,6 @@ FAILED = """
     SELECT job, 'csv', now(), outcome
     FROM (VALUES ('sync', 'failed'), ('import', 'failed'), ('sync', 'interrupted')) AS run (job, outcome)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def scraped(port: int) -> Callable[..., float | None]:

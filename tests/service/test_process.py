@@ -6,18 +6,18 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import httpx
 import pytest
 
+from tests.sandbox import free_port
 from tests.waiting import PATIENCE, request
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +39,7 @@ def running(
     database_port: int, log: IO[str] | int = subprocess.PIPE, before: str = "", /, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and the address where it will answer; `before` is Python that it runs before the image's command."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = image_command()
     command[command.index("--port") + 1] = str(port)
     command[command.index("--host") + 1] = "127.0.0.1"
