@@ -70,7 +70,7 @@ def days_of(tables: Postgres) -> list[str]:
 
 
 def asked(server: FakeTushare) -> list[str]:
-    return [str(params["trade_date"])[-2:] for _, api, params in server.calls if api == "daily"]
+    return [str(params["trade_date"])[-2:] for api, params in server.calls if api == "daily"]
 
 
 def test_the_missing_days_are_fetched_and_written_down(settings: Settings, tables: Postgres) -> None:
