@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
@@ -12,11 +13,15 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from http.client import HTTPResponse
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import psutil
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from stockhelper_app import protocol
 from stockhelper_app.routes import operations
 from tests import waiting
 from tests.migrations.conftest import Alembic
@@ -426,6 +431,34 @@ def test_one_that_waits_for_those_before_it_is_not(impatient: Live, migrated: Al
             connection.sendall(last[-2:])
         assert [answer.status for answer in answers_in(rest_of(connection))] == [200] * 3
     impatient.check()
+
+
+@pytest.mark.anyio
+async def test_one_that_had_to_wait_has_its_whole_time_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "ARRIVAL", LONG)
+    answering = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answering.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    transport = Mock()
+    transport.is_closing.return_value = False
+    transport.get_extra_info.return_value = None
+    config = uvicorn.Config(app, lifespan="off", log_config=None)  # type: ignore[arg-type]
+    config.load()
+    connection = protocol.BoundedHttp(config, ServerState(), {})
+    connection.connection_made(transport)
+    connection.data_received(ask(V1) * 2 + ask(V1)[:-2])
+    assert connection.flow.read_paused
+    assert connection._arrival is not None
+    before = connection._arrival.when()
+    answering.set()
+    while connection.flow.read_paused:
+        await asyncio.sleep(0)
+    assert connection._arrival.when() > before
+    connection.connection_lost(None)
 
 
 def test_an_answer_that_nobody_reads_is_given_up(impatient: Live) -> None:
