@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stockhelper_cli.machine import apt
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -31,7 +32,7 @@ def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     assert path is not None, "chromium is not here: run `make test`, which installs it"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
+        browser = playwright.chromium.launch(executable_path=path, timeout=PATIENCE * 1000)
         try:
             yield browser
         finally:

@@ -1,4 +1,4 @@
-"""A server that speaks Tushare Pro's protocol: its tables, its errors and its limits, as its documentation has them.
+"""A server that speaks Tushare Pro's protocol: its tables and its errors, as its documentation has them.
 
 https://tushare.pro/document/1?doc_id=130 for the calls, document/2 for the tables. Messages are those that it answers
 with: clients have nothing else to tell its errors apart by.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,24 +49,20 @@ class FakeTushare:
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     #: Answers to give first, each once: an error of the protocol, an HTTP status, or bytes as they are.
     faults: deque[tuple[int, str] | int | bytes] = field(default_factory=deque)
-    #: How many calls in how many seconds; no limit by default.
-    limit: tuple[int, float] | None = None
     page: int = 6000
     #: Called before an answer, with the name of the call and its parameters.
     before: Callable[[str, Mapping[str, Any]], None] = lambda api, params: None
-    calls: list[tuple[float, str, Mapping[str, Any]]] = field(default_factory=list)
+    calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def count(self) -> Counter[str]:
         """How often each call was made."""
-        return Counter(api for _, api, _ in self.calls)
+        return Counter(api for api, _ in self.calls)
 
     def answer(self, body: Mapping[str, Any]) -> tuple[int, bytes]:
         """Return the HTTP status and the body of the answer to a call."""
-        now = time.monotonic()
         api, params = body["api_name"], body["params"]
         self.before(api, params)
-        recent = [moment for moment, *_ in self.calls if self.limit and now - moment < self.limit[1]]
-        self.calls.append((now, api, params))
+        self.calls.append((api, params))
         fault = self.faults.popleft() if self.faults else None
         if isinstance(fault, bytes):
             return 200, fault
@@ -75,8 +70,6 @@ class FakeTushare:
             return fault, b"<html>no</html>"
         if body["token"] != TOKEN:
             fault = WRONG_TOKEN
-        elif self.limit and len(recent) >= self.limit[0]:
-            fault = TOO_OFTEN
         if refusal := fault or self.refused.get(api):
             return 200, _json({"request_id": "x", "code": refusal[0], "msg": refusal[1], "data": None})
         rows = list(self._rows(api, params))

@@ -48,6 +48,7 @@ class Postgres:
             "POSTGRES_USER": self.user,
             "POSTGRES_PASSWORD": self.password,
             "POSTGRES_DB": self.name,
+            "DB_CONNECT_TIMEOUT": str(int(PATIENCE)),
         }
 
     def as_role(self, user: str, password: str) -> Postgres:

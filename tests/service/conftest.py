@@ -20,6 +20,7 @@ from stockhelper_app.app import create_app
 from stockhelper_app.settings import Settings
 from tests.migrations.conftest import Alembic, alembic_on
 from tests.postgres import Postgres, database, postgres
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["database", "postgres"]
 
@@ -30,6 +31,13 @@ Lines = Callable[[], list[dict[str, Any]]]
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lift the limits of the service's own that only their own tests want to see."""
+    for name in ("db.QUERY_TIMEOUT", "routes.QUERY_TIMEOUT", "db.HEALTH_TIMEOUT"):
+        monkeypatch.setattr(f"stockhelper_app.{name}", PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +78,9 @@ def migrated(postgres: Postgres) -> Iterator[Alembic]:
     """A database with every table, and the application's role; nobody is connected to it."""
     with postgres.new_database() as made, alembic_on(made) as alembic:
         alembic.run("upgrade", "head")
+        # The server ends the session of a process a moment after that.
+        connected = "SELECT FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+        eventually(lambda: not postgres.query(connected, made.name))
         yield alembic
 
 

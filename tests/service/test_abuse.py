@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from http.client import HTTPResponse
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import psutil
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from stockhelper_app import protocol
 from stockhelper_app.routes import operations
+from tests import waiting
 from tests.migrations.conftest import Alembic
 from tests.service.live import CANARY, Live, live
 from tests.service.test_api import TOKEN, V1
-from tests.service.test_process import AT_ONCE
+from tests.service.test_process import AT_ONCE, LONG
 from tests.waiting import eventually, request
 
 PROBLEM = "application/problem+json"
@@ -32,9 +38,14 @@ CLOSE = "Connection: close"
 CHUNKED = "Transfer-Encoding: chunked"
 
 
+def waits_for(seconds: float) -> str:
+    """Python that makes the service wait so long for a caller."""
+    return f"import stockhelper_app.protocol as p; p.ARRIVAL = p.READING = {seconds}"
+
+
 @pytest.fixture(scope="module")
 def running_service(migrated: Alembic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live(migrated, tmp_path_factory.mktemp("abuse"), DB_POOL_SIZE="2") as made:
+    with live(migrated, tmp_path_factory.mktemp("abuse"), before=waits_for(LONG), DB_POOL_SIZE="2") as made:
         yield made
 
 
@@ -62,7 +73,7 @@ class Received(io.BytesIO):
 
 
 def dial(service: Live) -> socket.socket:
-    return socket.create_connection(service.place, timeout=10)
+    return socket.create_connection(service.place, timeout=waiting.PATIENCE)
 
 
 def rest_of(connection: socket.socket) -> bytes:
@@ -338,26 +349,40 @@ def test_callers_who_dawdle_hold_up_nobody(service: Live) -> None:
 
 #: Seconds that the service below is patient for.
 PATIENCE = 0.5
-IMPATIENT = f"import stockhelper_app.protocol as p; p.ARRIVAL = p.READING = {PATIENCE}"
 
 
 @pytest.fixture(scope="module")
 def impatient(migrated: Alembic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live(migrated, tmp_path_factory.mktemp("impatient"), before=IMPATIENT) as made:
+    with live(migrated, tmp_path_factory.mktemp("impatient"), before=waits_for(PATIENCE)) as made:
         yield made
+
+
+@contextmanager
+def suspended(service: Live) -> Iterator[None]:
+    """Let the service see nothing of what comes in the block before all of it has: its clock does not run meanwhile."""
+    process = psutil.Process(service.process.pid)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 def drip(service: Live, first: bytes, piece: bytes) -> tuple[bytes, float]:
     """Send a little now and then until the service closes; return what it said, and after how many seconds."""
     began = time.monotonic()
-    with closing(dial(service)) as connection:
+    with ExitStack() as opened:
+        with suspended(service):
+            connection = opened.enter_context(closing(dial(service)))
+            connection.sendall(first)
         connection.settimeout(PATIENCE / 10)
-        connection.sendall(first)
         received = b""
-        while time.monotonic() < began + 10:
+        while time.monotonic() < began + waiting.PATIENCE:
+            # It may have answered and closed by now.
+            with suppress(ConnectionError):
+                connection.sendall(piece)
             with suppress(TimeoutError):
                 try:
-                    connection.sendall(piece)
                     came = connection.recv(65536)
                 except ConnectionError:
                     came = b""
@@ -390,18 +415,50 @@ def test_a_request_that_dawdles_is_given_up(first: bytes, piece: bytes, statuses
 
 def test_one_that_waits_for_those_before_it_is_not(impatient: Live, migrated: Alembic) -> None:
     owner = replace(migrated.database, name=impatient.database.name)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    locked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     last = ask(V1, CLOSE)
-    with closing(dial(impatient)) as connection, owner.connect() as locking:
+    with ExitStack() as opened:
+        locking = opened.enter_context(owner.connect())
         with locking.transaction():
             locking.execute("LOCK TABLE stocks")
-            connection.sendall(ask(f"{V1}/stocks") * 2 + last[:-2])
-            eventually(lambda: owner.query(waiting) == [(1,)])
+            with suspended(impatient):
+                connection = opened.enter_context(closing(dial(impatient)))
+                connection.sendall(ask(f"{V1}/stocks") * 2 + last[:-2])
+            eventually(lambda: owner.query(locked) == [(1,)])
             # The first is slow for longer than its successors may take to arrive.
             time.sleep(3 * PATIENCE)
-        connection.sendall(last[-2:])
+            # It is read when those are answered.
+            connection.sendall(last[-2:])
         assert [answer.status for answer in answers_in(rest_of(connection))] == [200] * 3
     impatient.check()
+
+
+@pytest.mark.anyio
+async def test_one_that_had_to_wait_has_its_whole_time_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "ARRIVAL", LONG)
+    answering = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answering.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    transport = Mock()
+    transport.is_closing.return_value = False
+    transport.get_extra_info.return_value = None
+    config = uvicorn.Config(app, lifespan="off", log_config=None)  # type: ignore[arg-type]
+    config.load()
+    connection = protocol.BoundedHttp(config, ServerState(), {})
+    connection.connection_made(transport)
+    connection.data_received(ask(V1) * 2 + ask(V1)[:-2])
+    assert connection.flow.read_paused
+    assert connection._arrival is not None
+    before = connection._arrival.when()
+    answering.set()
+    while connection.flow.read_paused:
+        await asyncio.sleep(0)
+    assert connection._arrival.when() > before
+    connection.connection_lost(None)
 
 
 def test_an_answer_that_nobody_reads_is_given_up(impatient: Live) -> None:
@@ -411,17 +468,19 @@ def test_an_answer_that_nobody_reads_is_given_up(impatient: Live) -> None:
     )
     with closing(socket.socket()) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(10)
-        connection.connect(impatient.place)
-        connection.sendall(ask(f"{V1}/stocks/830001.BJ/bars") * 20)
+        connection.settimeout(waiting.PATIENCE)
+        with suspended(impatient):
+            connection.connect(impatient.place)
+            connection.sendall(ask(f"{V1}/stocks/830001.BJ/bars") * 20)
+        # It has begun to answer.
+        assert connection.recv(1, socket.MSG_PEEK)
         ours = connection.getsockname()[1]
 
         def held() -> list[Any]:
             open_now = psutil.Process(impatient.process.pid).net_connections("tcp")
             return [one for one in open_now if one.raddr and one.raddr.port == ours]
 
-        eventually(held)
-        eventually(lambda: not held(), seconds=10)  # the service's own patience is 30 s
+        eventually(lambda: not held())
     impatient.check()
 
 
@@ -430,5 +489,8 @@ def test_many_at_once_are_each_told_what_they_asked(service: Live) -> None:
         detail: str = client.get(f"{V1}/stocks/{number:06}.SH").json()["detail"]
         return detail
 
-    with httpx.Client(base_url=service.address, trust_env=False, timeout=10) as client, ThreadPoolExecutor(16) as pool:
+    with (
+        httpx.Client(base_url=service.address, trust_env=False, timeout=waiting.PATIENCE) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
         assert list(pool.map(asked, range(200))) == [f"There is no share {number:06}.SH." for number in range(200)]

@@ -86,8 +86,9 @@ def test_a_bad_row_is_told_by_line_and_reason(old: str, new: str, reason: str, k
     assert (row.day, refused.anywhere) == ((dt.date(2026, 11, 20), False) if knows_its_day else (None, True))
 
 
-def test_today_counts_and_tomorrow_does_not() -> None:
+def test_today_counts_and_tomorrow_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = today()
+    monkeypatch.setattr("stockhelper_app.bars.today", lambda: now)  # midnight may be near
     days = [now, now + dt.timedelta(days=1)]
     lines, refused = read(HEADER + "\n" + "\n".join(GOOD.replace("2026-11-20", day.isoformat()) for day in days))
     assert (len(lines), refused.count) == (1, 1)

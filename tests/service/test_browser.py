@@ -124,6 +124,12 @@ def enter(page: Page, address: str) -> None:
     page.wait_for_url(f"{address}/")
 
 
+def press(page: Page, role: Any, name: str) -> None:
+    """Click on what leads to another page, and wait for that: the present one answers questions as well."""
+    with page.expect_navigation():
+        page.get_by_role(role, name=name).click()
+
+
 @pytest.mark.parametrize(("width", "locale", "scheme"), VIEWS, ids=str)
 def test_every_page_fits_is_accessible_and_asks_nobody_else(
     width: int, locale: str, scheme: Any, address: str, browser: Browser, pictures: Path
@@ -183,7 +189,7 @@ def test_the_first_tab_leads_past_the_head(address: str, browser: Browser) -> No
         page.goto(address)
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.id") == "content"
+        page.locator("#content:focus").wait_for()
 
 
 def test_what_rises_is_red_in_chinese_and_green_in_english(address: str, browser: Browser) -> None:
@@ -211,25 +217,25 @@ def test_it_all_works_without_javascript(width: int, address: str, browser: Brow
         page = visited.page
         page.goto(address)
         assert page.get_by_role("button", name="Remove").count() == 0
-        page.get_by_role("link", name="Log in").click()
+        press(page, "link", "Log in")
         page.get_by_label("Token").fill("not the token")
-        page.get_by_role("button", name="Log in").click()
+        press(page, "button", "Log in")
         assert page.get_by_role("alert").inner_text() == "That is not the token."
         page.get_by_label("Token").fill(TOKEN)
-        page.get_by_role("button", name="Log in").click()
+        press(page, "button", "Log in")
         page.get_by_label("Symbol or a part of the name").fill("银行")
-        page.get_by_role("button", name="Search").click()
-        page.get_by_role("button", name="Watch 样例银行").click()
+        press(page, "button", "Search")
+        press(page, "button", "Watch 样例银行")
         assert urlsplit(page.url).path == "/"
-        page.get_by_role("link", name="样例银行").click()
-        page.get_by_role("link", name="1 yr").click()
+        press(page, "link", "样例银行")
+        press(page, "link", "1 yr")
         assert "Weekly candles" in page.locator("figure").inner_text()
-        page.get_by_role("link", name="中文").click()
+        press(page, "link", "中文")
         assert "周K线" in page.locator("figure").inner_text()
-        page.get_by_role("link", name="← 自选股").click()
-        page.get_by_role("link", name="English").click()
-        page.get_by_role("button", name="Remove 样例银行").click()
+        press(page, "link", "← 自选股")
+        press(page, "link", "English")
+        press(page, "button", "Remove 样例银行")
         assert page.get_by_role("link", name="样例银行").count() == 0
-        page.get_by_role("button", name="Log out").click()
+        press(page, "button", "Log out")
         assert page.get_by_role("button", name="Remove").count() == 0
     assert [text for text in visited.complaints if "401 (Unauthorized)" not in text] == []

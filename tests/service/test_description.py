@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from stockhelper_app import openapi
@@ -15,12 +15,18 @@ from stockhelper_app.routes import operations
 from tests.migrations.conftest import Alembic
 from tests.service.live import Live, live
 from tests.service.test_api import BEARER, V1
-from tests.waiting import request
+from tests.waiting import PATIENCE, request
 
 #: The same cases each time. Syncs that they start read the sample that comes with the service, and ask nobody else.
 CONFIG = schemathesis.Config.from_dict(
-    {"seed": 20261120, "generation": {"deterministic": True, "database": "none", "max-examples": 20}}
+    {
+        "seed": 20261120,
+        "request-timeout": PATIENCE,
+        "generation": {"deterministic": True, "database": "none", "max-examples": 20},
+    }
 )
+#: How long data take to make tells of the machine, not of them.
+MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 description = schemathesis.openapi.from_dict(openapi.document(operations), config=CONFIG)
 OPEN = {operation.path for operation in operations if operation.open}
 
@@ -57,13 +63,13 @@ def test_it_is_the_description_that_the_service_gives(service: Live) -> None:
 
 
 @description.parametrize()
-@settings(deadline=None)
+@settings(MACHINE)
 def test_with_the_token_it_answers_as_described(case: schemathesis.Case[Any], service: Live) -> None:
     case.call_and_validate(base_url=service.address, headers=BEARER, excluded_checks=unfit(case))
 
 
 @description.parametrize()
-@settings(deadline=None, max_examples=5)
+@settings(MACHINE, max_examples=5)
 def test_without_it_nothing_but_health_is_told_beyond_loopback(case: schemathesis.Case[Any], published: Live) -> None:
     # Whatever a case shows as a token is not it.
     answer = case.call_and_validate(base_url=published.address)

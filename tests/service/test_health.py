@@ -12,13 +12,21 @@ from stockhelper_app.app import create_app
 from stockhelper_app.db import HEALTH_TIMEOUT
 from tests.postgres import Postgres
 from tests.service.conftest import Lines, serving, settings_at, settings_for
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 CONNECTED = {"status": "ok", "database": "connected"}
 DISCONNECTED = {"status": "error", "database": "disconnected"}
-#: Seconds: the promised two, and some for a busy machine; less than the five of any other question.
-LIMIT = 4.5
+#: Seconds: the promised two, and many for a busy machine; less than any other question may take here.
+LIMIT = PATIENCE / 2
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the limit of a question for the health as it is promised, and a connection's far from it."""
+    assert HEALTH_TIMEOUT == 2
+    monkeypatch.setattr("stockhelper_app.db.HEALTH_TIMEOUT", HEALTH_TIMEOUT)
 
 
 async def test_health_says_connected(database: Postgres) -> None:
@@ -38,7 +46,7 @@ async def test_live_does_not_ask_the_database(silent_port: int) -> None:
     async with serving(settings_at(silent_port)) as client:
         started = time.monotonic()
         answer = await client.get("/api/v1/health/live")
-        assert time.monotonic() - started < HEALTH_TIMEOUT
+        assert time.monotonic() - started < LIMIT
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
@@ -51,16 +59,16 @@ async def test_health_is_503_when_nothing_listens(dead_port: int, log_lines: Lin
     assert line["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_health_is_503_within_its_limit_when_the_database_is_silent(silent_port: int) -> None:
-    async with serving(settings_at(silent_port)) as client:
+async def test_health_is_503_within_its_limit_when_the_database_is_silent(silent_port: int, hasty: None) -> None:
+    async with serving(settings_at(silent_port, db_connect_timeout=300)) as client:
         started = time.monotonic()
         answer = await client.get("/api/v1/health")
         assert time.monotonic() - started < LIMIT
     assert (answer.status_code, answer.json()) == (503, DISCONNECTED)
 
 
-async def test_many_questions_share_one_probe_and_one_limit(silent_port: int) -> None:
-    async with serving(settings_at(silent_port, db_pool_size=1)) as client:
+async def test_many_questions_share_one_probe_and_one_limit(silent_port: int, hasty: None) -> None:
+    async with serving(settings_at(silent_port, db_pool_size=1, db_connect_timeout=300)) as client:
         started = time.monotonic()
         answers = await asyncio.gather(*(client.get("/api/v1/health") for _ in range(50)))
         assert time.monotonic() - started < LIMIT
@@ -79,8 +87,8 @@ async def test_health_is_503_for_a_wrong_password_and_tells_nobody(database: Pos
 async def test_health_finds_the_database_again_when_its_connections_were_cut(database: Postgres) -> None:
     async with serving(settings_for(database)) as client:
         assert (await client.get("/api/v1/health")).status_code == 200
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stockhelper-app'"
-        assert database.query(cut) == [(True,)]
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND datname = %s"
+        assert database.query(cut, "stockhelper-app", database.name) == [(True,)]
         assert (await client.get("/api/v1/health")).status_code == 200
 
 
@@ -119,27 +127,36 @@ class Line:
             server.close()
 
 
-async def test_health_keeps_its_limit_while_the_database_hangs_and_recovers_at_once(database: Postgres) -> None:
+async def test_health_keeps_its_limit_while_the_database_hangs_and_recovers_at_once(
+    database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Line().to(database) as line:
         # One connection only: it must be given back each time.
         app = create_app(settings_for(database, postgres_port=line.port, db_pool_size=1))
         async with serving(app) as client:
             assert (await client.get("/api/v1/health")).status_code == 200
             line.flowing.clear()
+            monkeypatch.setattr("stockhelper_app.db.HEALTH_TIMEOUT", HEALTH_TIMEOUT)
             for _ in range(3):
                 started = time.monotonic()
                 assert (await client.get("/api/v1/health")).json() == DISCONNECTED
                 assert time.monotonic() - started < LIMIT
             line.flowing.set()
+            # The next one is answered well, however long it takes.
+            monkeypatch.setattr("stockhelper_app.db.HEALTH_TIMEOUT", PATIENCE)
             assert (await client.get("/api/v1/health")).json() == CONNECTED
             assert app.state.database.engine.pool.checkedout() == 0
 
 
-async def test_stopping_does_not_wait_for_a_database_that_hangs(database: Postgres) -> None:
+async def test_stopping_does_not_wait_for_a_database_that_hangs(
+    database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Line().to(database) as line:
         async with serving(settings_for(database, postgres_port=line.port)) as client:
             assert (await client.get("/api/v1/health")).status_code == 200
             line.flowing.clear()
+            monkeypatch.setattr("stockhelper_app.db.HEALTH_TIMEOUT", HEALTH_TIMEOUT)
             assert (await client.get("/api/v1/health")).status_code == 503
             started = time.monotonic()
-        assert time.monotonic() - started < HEALTH_TIMEOUT
+        # Its connection would not end by itself.
+        assert time.monotonic() - started < LIMIT

@@ -6,25 +6,30 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import httpx
 import pytest
 
+from tests.sandbox import free_port
 from tests.waiting import PATIENCE, request
 
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "docker/app"
 
 #: Seconds until it must have answered or ended, whatever others are up to: less than it waits for any of them.
-AT_ONCE = 8.0
+AT_ONCE = PATIENCE
+#: Seconds that it waits for others, where a test does not say something else.
+LONG = 5 * AT_ONCE
+#: Limits of its own that no test here wants to see.
+PATIENT = f"import stockhelper_app.db as db; db.QUERY_TIMEOUT = db.HEALTH_TIMEOUT = {PATIENCE}"
 
 
 def image_command() -> list[str]:
@@ -38,21 +43,22 @@ def image_command() -> list[str]:
 def running(
     database_port: int, log: IO[str] | int = subprocess.PIPE, before: str = "", /, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and the address where it will answer; `before` is Python that it runs before the image's command."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """The process, and the address where it will answer; `before` is Python that each process of it runs first."""
+    port = free_port()
     command = image_command()
     command[command.index("--port") + 1] = str(port)
     command[command.index("--host") + 1] = "127.0.0.1"
-    program, *options = command
-    start = ["-c", f"{before}; import {program}; {program}.main()"] if before else ["-m", program]
+    command[command.index("--timeout-graceful-shutdown") + 1] = f"{LONG:.0f}"
+    first = tempfile.TemporaryDirectory()
+    (Path(first.name) / "sitecustomize.py").write_text(f"{PATIENT}\n{before}\n")
     process = subprocess.Popen(
-        [sys.executable, *start, *options],
+        [sys.executable, "-m", *command],
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(SERVICE),
+            "PYTHONPATH": f"{first.name}:{SERVICE}",
             "UVICORN_LOG_CONFIG": str(SERVICE / "stockhelper_app/logging.json"),
+            "UVICORN_TIMEOUT_KEEP_ALIVE": f"{LONG:.0f}",
+            "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": f"{LONG:.0f}",
             "POSTGRES_HOST": "127.0.0.1",
             "POSTGRES_PORT": str(database_port),
             "SCHEDULER_ENABLED": "false",
@@ -62,7 +68,7 @@ def running(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    with process:
+    with first, process:
         try:
             yield process, f"http://127.0.0.1:{port}"
         finally:

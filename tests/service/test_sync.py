@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from stockhelper_app import runs
@@ -27,13 +28,15 @@ from stockhelper_app.sync import Result, main, sync
 from tests.fake_tushare import NOT_PERMITTED, TOKEN, FakeTushare, serving
 from tests.postgres import Postgres
 from tests.service.conftest import settings_for
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 HEADER = ",".join(COLUMNS)
 BAR = (10, 11, 9, 10.5, 100, 100)
 RUNS = "SELECT outcome, source, first_day::text, last_day::text, rows, changed, error FROM sync_runs ORDER BY id"
 DAYS = "SELECT DISTINCT trade_date::text FROM daily_bars ORDER BY 1"
+LOCKS = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def days_of(tables: Postgres) -> list[str]:
 
 
 def asked(server: FakeTushare) -> list[str]:
-    return [str(params["trade_date"])[-2:] for _, api, params in server.calls if api == "daily"]
+    return [str(params["trade_date"])[-2:] for api, params in server.calls if api == "daily"]
 
 
 def test_the_missing_days_are_fetched_and_written_down(settings: Settings, tables: Postgres) -> None:
@@ -166,13 +169,13 @@ def test_of_several_at_once_one_is_at_work(settings: Settings, tables: Postgres,
 
     def wait(api: str, params: Mapping[str, Any]) -> None:
         under_way.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
 
     server.before = wait
     first: list[Result] = []
     thread = threading.Thread(target=lambda: first.append(sync(settings)))
     thread.start()
-    assert under_way.wait(20)
+    assert under_way.wait(PATIENCE)
     assert [sync(settings).outcome for _ in range(3)] == ["busy"] * 3
     go_on.set()
     thread.join()
@@ -280,7 +283,7 @@ def tushare(server: FakeTushare) -> dict[str, str]:
 
 def test_it_logs_json_and_ends_with_its_result(tables: Postgres, server: FakeTushare) -> None:
     process = start(tables, "--from", "2026-11-18", "--to", "2026-11-19", **tushare(server))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     *logged, last = map(json.loads, out.splitlines())
     assert [line["event"] for line in logged] == ["sync begins", "loaded", "loaded"]
@@ -305,12 +308,12 @@ def test_stopped_it_takes_back_the_day_it_is_at_and_says_so(tables: Postgres, se
     def hang(api: str, params: Mapping[str, Any]) -> None:
         if api == "daily" and params["trade_date"] == "20261118":
             under_way.set()
-            release.wait(20)
+            release.wait(PATIENCE)
 
     server.before = hang
     process = start(tables, **tushare(server))
     try:
-        assert under_way.wait(30)
+        assert under_way.wait(PATIENCE)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=PATIENCE)
     finally:
@@ -339,25 +342,43 @@ def test_a_stop_among_the_imports_of_the_provider_is_heeded(
     assert [(outcome, rows) for outcome, *_, rows, _, _ in tables.query(RUNS)] == [("interrupted", 0)]
 
 
+@pytest.mark.parametrize("step", ["begin", "finish"])
+def test_a_stop_as_a_run_begins_or_ends_leaves_none_under_way(
+    step: str, settings: Settings, tables: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = getattr(runs, step)
+
+    def take_and_stop(connection: psycopg.Connection[Any], *given: Any) -> Any:
+        if step == "begin":
+            take(connection, *given)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(runs, step, take_and_stop)
+    assert sync(settings).outcome == "interrupted"
+    assert [outcome for outcome, *_ in tables.query(RUNS)] == ["interrupted"]
+
+
 def test_the_run_of_a_process_that_was_killed_is_closed_by_the_next(tables: Postgres, server: FakeTushare) -> None:
     under_way, release = threading.Event(), threading.Event()
 
     def hang(api: str, params: Mapping[str, Any]) -> None:
         if api == "daily" and params["trade_date"] == "20261118" and not release.is_set():
             under_way.set()
-            release.wait(20)
+            release.wait(PATIENCE)
 
     server.before = hang
     process = start(tables, **tushare(server))
     try:
-        assert under_way.wait(30)
+        assert under_way.wait(PATIENCE)
         process.kill()
         process.communicate()
     finally:
         release.set()
     assert [outcome for outcome, *_ in tables.query(RUNS)] == ["running"]
+    # The server lets go of its lock a moment after it has ended.
+    eventually(lambda: tables.query(LOCKS) == [(0,)])
     again = start(tables, **tushare(server))
-    again.communicate(timeout=60)
+    again.communicate(timeout=PATIENCE)
     assert again.returncode == 0
     assert [(outcome, first) for outcome, _, first, *_ in tables.query(RUNS)] == [
         ("interrupted", "2026-11-16"),

@@ -116,8 +116,8 @@ class Database:
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             raise Unavailable(one_line(getattr(error, "orig", None) or error)) from error
 
-    async def answers(self, within: float = HEALTH_TIMEOUT) -> bool:
-        """Return whether the database answers `SELECT 1` within so many seconds; the fault is logged, never raised.
+    async def answers(self) -> bool:
+        """Return whether the database answers `SELECT 1` within its limit; the fault is logged, never raised.
 
         Questions asked at the same time share one probe, so that polling does not use up the pool.
         """
@@ -125,12 +125,12 @@ class Database:
             self._probe = asyncio.create_task(self._select())
         probe = self._probe
         # Not asyncio.timeout(): it would wait for the end of the probe, see _end.
-        await asyncio.wait({probe}, timeout=within)
+        await asyncio.wait({probe}, timeout=HEALTH_TIMEOUT)
         if not probe.done():
             if self._probe is probe:
                 self._probe = None
                 self._abandon(probe)
-            logger.warning("database does not answer", within_seconds=within)
+            logger.warning("database does not answer", within_seconds=HEALTH_TIMEOUT)
             return False
         if probe.cancelled():
             return False

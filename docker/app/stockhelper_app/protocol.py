@@ -103,6 +103,14 @@ class BoundedHttp(HttpToolsProtocol):
             self._arrival.cancel()
             self._arrival = None
 
+    def on_response_complete(self) -> None:
+        """Go on with what has come meanwhile; what we did not read before now has all of its time from now on."""
+        waited = self.flow.read_paused
+        super().on_response_complete()
+        if waited and not self.flow.read_paused and self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = self.loop.call_later(ARRIVAL, self._late)
+
     def pause_writing(self) -> None:
         """Expect that what was written is read."""
         super().pause_writing()

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -71,9 +71,9 @@ class Sync:
         run = runs.begin(self._connection, self._source)
         outcome, error = "done", None
         try:
-            with _stops_held_back():
-                chosen_provider = chosen(self._settings)
-            with chosen_provider as provider:
+            with ExitStack() as opened:
+                with _stops_held_back():
+                    provider = opened.enter_context(chosen(self._settings))
                 self._fetch(run, provider, first, last)
         except (ProviderError, psycopg.Error) as failure:
             outcome, error = "failed", one_line(failure)
@@ -156,7 +156,12 @@ def sync(settings: Settings, first: dt.date | None = None, last: dt.date | None 
             if not mine:
                 return Result("busy", error="another sync is at work")
             runs.close_abandoned(connection)
-            return Sync(settings, connection).run(first, last)
+            try:
+                return Sync(settings, connection).run(first, last)
+            except KeyboardInterrupt:
+                # As it began or ended: whether that was written down is not known.
+                runs.close_abandoned(connection)
+                raise
     except psycopg.Error as failure:
         return Result("failed", error=one_line(failure))
     except KeyboardInterrupt:
