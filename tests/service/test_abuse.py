@@ -28,6 +28,7 @@ from tests.migrations.conftest import Alembic
 from tests.service.live import CANARY, Live, live
 from tests.service.test_api import TOKEN, V1
 from tests.service.test_process import AT_ONCE, LONG
+from tests.service.test_scheduler import until
 from tests.waiting import eventually, request
 
 PROBLEM = "application/problem+json"
@@ -446,7 +447,7 @@ async def test_one_that_had_to_wait_has_its_whole_time_afterwards(monkeypatch: p
     transport = Mock()
     transport.is_closing.return_value = False
     transport.get_extra_info.return_value = None
-    config = uvicorn.Config(app, lifespan="off", log_config=None)  # type: ignore[arg-type]
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
     config.load()
     connection = protocol.BoundedHttp(config, ServerState(), {})
     connection.connection_made(transport)
@@ -455,8 +456,7 @@ async def test_one_that_had_to_wait_has_its_whole_time_afterwards(monkeypatch: p
     assert connection._arrival is not None
     before = connection._arrival.when()
     answering.set()
-    while connection.flow.read_paused:
-        await asyncio.sleep(0)
+    await until(lambda: not connection.flow.read_paused)
     assert connection._arrival.when() > before
     connection.connection_lost(None)
 
