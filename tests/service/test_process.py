@@ -46,9 +46,9 @@ def running(
     """The process, and the address where it will answer; `before` is Python that each process of it runs first."""
     port = free_port()
     command = image_command()
-    command[command.index("--port") + 1] = str(port)
-    command[command.index("--host") + 1] = "127.0.0.1"
-    command[command.index("--timeout-graceful-shutdown") + 1] = f"{LONG:.0f}"
+    limits = dict.fromkeys(["--timeout-graceful-shutdown", "--timeout-worker-healthcheck"], f"{LONG:.0f}")
+    for option, value in {"--port": str(port), "--host": "127.0.0.1", **limits}.items():
+        command[command.index(option) + 1] = value
     first = tempfile.TemporaryDirectory()
     (Path(first.name) / "sitecustomize.py").write_text(f"{PATIENT}\n{before}\n")
     process = subprocess.Popen(
@@ -58,7 +58,6 @@ def running(
             "PYTHONPATH": f"{first.name}:{SERVICE}",
             "UVICORN_LOG_CONFIG": str(SERVICE / "stockhelper_app/logging.json"),
             "UVICORN_TIMEOUT_KEEP_ALIVE": f"{LONG:.0f}",
-            "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": f"{LONG:.0f}",
             "POSTGRES_HOST": "127.0.0.1",
             "POSTGRES_PORT": str(database_port),
             "SCHEDULER_ENABLED": "false",

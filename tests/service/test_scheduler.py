@@ -7,8 +7,8 @@ import datetime as dt
 import json
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +28,8 @@ from tests.service.test_sync import LOCKS
 from tests.waiting import PATIENCE, eventually
 
 RUNS = "SELECT outcome, rows FROM sync_runs ORDER BY id"
+#: When no test runs.
+LATER = f"{dt.datetime.now(SHANGHAI) + dt.timedelta(hours=12):%H:%M}"
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -36,21 +38,29 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.05)
 
 
-def test_of_all_workers_one_syncs_and_the_service_answers_first(tables: Postgres) -> None:
-    environment = {**tables.environment, "SCHEDULER_ENABLED": "true", "WEB_CONCURRENCY": "3"}
-    with running(tables.port, **environment) as (process, address):
-        began = time.monotonic()
+def test_of_all_workers_one_syncs_and_the_service_answers_first(tables: Postgres, tmp_path: Path) -> None:
+    environment = {
+        **tables.environment,
+        "SCHEDULER_ENABLED": "true",
+        "SYNC_AT": LATER,
+        "WEB_CONCURRENCY": "3",
+        "LOG_LEVEL": "DEBUG",
+    }
+    log = tmp_path / "service.log"
+
+    def told() -> list[str]:
+        whole, _, _ = log.read_text().rpartition("\n")
+        return [json.loads(line)["event"] for line in whole.splitlines()]
+
+    with log.open("w") as written, running(tables.port, written, **environment) as (process, address):
         wait_until_it_answers(process, address)
-        eventually(lambda: [outcome for outcome, _ in tables.query(RUNS)] == ["done"])
-        # Every worker had its turn by then, and found nothing to do.
-        time.sleep(max(0, began + 5 - time.monotonic()))
-        # While a late one is finding that out, its run is there, too.
-        eventually(lambda: tables.query(RUNS) == [("done", 59 * 3)])
+        # Every worker had its turn, and all but one found nothing to do.
+        eventually(lambda: sum(event in ("the sync has ended", "the sync is another's") for event in told()) == 3)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=PATIENCE)
-    told = [json.loads(line)["event"] for line in output.splitlines() if '"event"' in line]
-    assert told.count("sync begins") == 1
-    assert "Application startup complete." in told[: told.index("sync begins")]
+        process.wait(PATIENCE)
+    assert tables.query(RUNS) == [("done", 59 * 3)]
+    assert told().count("sync begins") == 1
+    assert told().index("Application startup complete.") < told().index("sync begins")
 
 
 @pytest.mark.anyio
@@ -77,7 +87,7 @@ async def test_a_database_that_is_away_is_asked_again(
         postgres.query(statement.format(Identifier(tables.name), Literal(connections)))
 
     syncs = Syncs(settings_for(tables))
-    schedule = Schedule(settings_for(tables), syncs)
+    schedule = Schedule(settings_for(tables, sync_at=LATER), syncs)
     allow(False)
     schedule.start()
     try:
@@ -127,18 +137,66 @@ async def test_one_worker_knows_that_another_is_at_it(
     assert await there.run() == 0
 
 
-@pytest.mark.anyio
-async def test_stopping_ends_the_sync_within_moments(
+@pytest.fixture
+async def ended(
     tables: Postgres, hanging: tuple[FakeTushare, threading.Event], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # That it was killed would show in its exit code.
+) -> Syncs:
+    """Syncs that end when they are told to, or never."""
     monkeypatch.setattr(scheduler, "_GRACE", PATIENCE)
-    syncs = Syncs(settings_for(tables))
-    under_way = asyncio.create_task(syncs.run())
+    return Syncs(settings_for(tables))
+
+
+@pytest.mark.anyio
+async def test_stopping_ends_the_sync(tables: Postgres, ended: Syncs) -> None:
+    under_way = asyncio.create_task(ended.run())
     await until(lambda: tables.query(RUNS) == [("running", 0)])
-    await syncs.close()
+    await ended.close()
     assert await under_way == 130
     assert tables.query(RUNS) == [("interrupted", 0)]
+
+
+@pytest.mark.anyio
+async def test_a_sync_is_told_once_that_it_must_end(
+    tables: Postgres, ended: Syncs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    terminate = asyncio.subprocess.Process.terminate
+
+    def tell(process: asyncio.subprocess.Process) -> None:
+        told.append(process.pid)
+        terminate(process)
+
+    monkeypatch.setattr(asyncio.subprocess.Process, "terminate", tell)
+    under_way = asyncio.create_task(ended.run())
+    await until(lambda: tables.query(RUNS) == [("running", 0)])
+    # As the schedule does that ends with it.
+    under_way.cancel()
+    await ended.close()
+    assert len(told) == 1
+    assert tables.query(RUNS) == [("interrupted", 0)]
+
+
+@pytest.mark.anyio
+async def test_a_sync_that_is_being_started_is_ended_too(
+    tables: Postgres, ended: Syncs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = asyncio.create_subprocess_exec
+    starting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def start_slowly(*arguments: Any, **more: Any) -> asyncio.subprocess.Process:
+        starting.set()
+        await go_on.wait()
+        return await start(*arguments, **more)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_slowly)
+    under_way = asyncio.create_task(ended.run())
+    await starting.wait()
+    closing = asyncio.create_task(ended.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    # It may not have come so far as to say anything.
+    assert await under_way in (130, -signal.SIGTERM)
 
 
 @pytest.mark.anyio

@@ -267,9 +267,10 @@ def test_days_of_one_provider_are_not_covered_by_another(settings: Settings, tab
 
 
 # --- the process
-def start(tables: Postgres, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(tables: Postgres, *arguments: str, code: str = "", **environment: str) -> subprocess.Popen[str]:
+    program = ["-c", code] if code else ["-m", "stockhelper_app.sync"]
     return subprocess.Popen(
-        [sys.executable, "-m", "stockhelper_app.sync", *arguments],
+        [sys.executable, *program, *arguments],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "docker/app"), **tables.environment, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -356,6 +357,21 @@ def test_a_stop_as_a_run_begins_or_ends_leaves_none_under_way(
     monkeypatch.setattr(runs, step, take_and_stop)
     assert sync(settings).outcome == "interrupted"
     assert [outcome for outcome, *_ in tables.query(RUNS)] == ["interrupted"]
+
+
+def test_stopped_before_it_has_begun_it_says_so(tables: Postgres) -> None:
+    code = """if True:
+        import signal, sys
+        from stockhelper_app import sync
+        load = sync.load_settings
+        sync.load_settings = lambda kind: signal.raise_signal(signal.SIGTERM) or load(kind)
+        sys.exit(sync.main([]))
+    """
+    process = start(tables, code=code)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (130, "")
+    assert json.loads(out)["result"]["outcome"] == "interrupted"
+    assert tables.query(RUNS) == []
 
 
 def test_the_run_of_a_process_that_was_killed_is_closed_by_the_next(tables: Postgres, server: FakeTushare) -> None:

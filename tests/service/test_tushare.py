@@ -83,7 +83,7 @@ def test_trading_days_are_those_of_the_calendar(server: FakeTushare) -> None:
     with provider(server) as made:
         assert made.trading_days(None, DAY) == [dt.date(2026, 11, 19), DAY]
         assert made.trading_days(DAY, DAY) == [DAY]
-    assert [params["start_date"] for *_, params in server.calls] == ["20251120", "20261120"]
+    assert [params["start_date"] for _, params in server.calls] == ["20251120", "20261120"]
 
 
 def test_shares_have_names_and_those_that_are_none_are_passed_over(server: FakeTushare) -> None:

@@ -47,6 +47,9 @@ class Syncs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
+        #: Whether it was told to end.
+        self._told = False
+        self._closed = False
         self._started: set[asyncio.Task[int]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -90,15 +93,20 @@ class Syncs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "stockhelper_app.sync", *arguments, stdin=asyncio.subprocess.DEVNULL
             )
+            self._told = False
             if started is not None:
                 started.set()
             try:
+                if self._closed:
+                    # While the process was being started.
+                    await self._end()
                 return await self._process.wait()
             finally:
                 await self._end()
 
     async def close(self) -> None:
-        """End the sync that runs, if one does: it takes back what it has not loaded whole."""
+        """End the sync that runs or is being started, if one is: it takes back what it has not loaded whole."""
+        self._closed = True
         await self._end()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), _GRACE)
@@ -108,7 +116,10 @@ class Syncs:
         if process is None or process.returncode is not None:
             return
         with suppress(ProcessLookupError):
-            process.terminate()
+            # Once: a second signal would break off what the first one begins, the end of the run in the database.
+            if not self._told:
+                self._told = True
+                process.terminate()
             try:
                 await asyncio.wait_for(process.wait(), _GRACE)
             except TimeoutError:
@@ -176,12 +187,14 @@ class Schedule:
         try:
             code = await self._syncs.run()
         except Busy:
+            logger.debug("the sync is another's")
             return
         except (psycopg.Error, OSError) as error:
             logger.warning("the sync could not be started", error=one_line(error))
             code = None
         if code in (ExitCode.DONE, ExitCode.BUSY):
             self._failures = 0
+            logger.debug("the sync has ended")
             return
         pause = min(_RETRY * 2**self._failures, _RETRY_MOST)
         self._failures += 1

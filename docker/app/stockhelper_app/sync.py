@@ -178,18 +178,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen_days = parser.parse_args(arguments)
     if chosen_days.first and chosen_days.last and chosen_days.first > chosen_days.last:
         parser.error("--from is after --to")
-    # A container that stops sends SIGTERM; psycopg cancels what it waits for on the exception that Ctrl-C raises.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        # A container that stops sends SIGTERM; psycopg cancels what it waits for on the exception that Ctrl-C raises.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         settings = load_settings(Settings)
+        logs.configure(settings.log_level)
+        result = sync(settings, chosen_days.first, chosen_days.last)
+        _ignore_signals()
     except SettingsError as error:
         print(f"settings cannot be used: {error}", file=sys.stderr)
         return runs.ExitCode.FAILED
-    logs.configure(settings.log_level)
-    result = sync(settings, chosen_days.first, chosen_days.last)
-    # It has ended: whoever stops it once more must not make a failure of its end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        # Before it had begun, or just as it ended.
+        _ignore_signals()
+        result = Result("interrupted", error="it was stopped")
     # In the log's form, but whatever its level: it is the answer to who started this.
     line = {
         "event": "sync ends",
@@ -200,6 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(json.dumps(line, ensure_ascii=False), flush=True)
     return runs.ExitCode[result.outcome.upper()]
+
+
+def _ignore_signals() -> None:
+    """It has ended: whoever stops it once more must not make a failure of its end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
