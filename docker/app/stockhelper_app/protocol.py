@@ -8,6 +8,7 @@ bounded here. What cannot be a request at all is told as every other error is, b
 import asyncio
 import json
 from asyncio.events import TimerHandle
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ ARRIVAL: Final = 10.0
 MOST_BESIDE: Final = 64 * 1024
 #: Seconds that a caller may leave an answer lying: until then its next 48 KB must be read.
 READING: Final = 30.0
+#: Seconds for a last look at what has come when a time is up: a process that stood still for longer than that meets its
+#: clocks before it reads what came meanwhile.
+_LAST_LOOK: Final = 0.01
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -114,7 +118,7 @@ class BoundedHttp(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Expect that what was written is read."""
         super().pause_writing()
-        self._reading = self.loop.call_later(READING, self.transport.abort)
+        self._reading = self.loop.call_later(READING, self._unread)
 
     def resume_writing(self) -> None:
         """Go on: enough of it was read."""
@@ -123,11 +127,24 @@ class BoundedHttp(HttpToolsProtocol):
             self._reading.cancel()
             self._reading = None
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what lies idle, unless the next request has come."""
+        self.timeout_keep_alive_task = self._look_before(super().timeout_keep_alive_handler)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP; uvicorn has logged it."""
         self._end(HTTPStatus.BAD_REQUEST)
 
     def _late(self) -> None:
+        self._arrival = self._look_before(self._too_late)
+
+    def _unread(self) -> None:
+        self._reading = self._look_before(self.transport.abort)
+
+    def _look_before(self, end: Callable[[], None]) -> TimerHandle:
+        return self.loop.call_later(_LAST_LOOK, end)
+
+    def _too_late(self) -> None:
         self._arrival = None
         if self.flow.read_paused:
             # It is we who do not read on, before all those are answered that came at once.
