@@ -51,10 +51,11 @@ KEY: Final = "POSTGRES_VOLUME"
 _EMPTY_CLUSTER: Final = 96 * 1024 * 1024
 #: Lies beside the data in a volume to which all of it has come.
 _MARK: Final = "stockhelper.upgraded"
-#: Where a server of ours waits for its leash, for 10 s: without one it must not start, as nothing would end it.
+#: Where a server of ours waits for its leash, for 20 s, as a busy engine may be late to run the command that holds it:
+#: without one it must not start, as nothing would end it.
 _LEASH_FOLDER: Final = "/leash"
 _ON_A_LEASH: Final = (
-    f'for _ in $(seq 100); do [ -e {_LEASH_FOLDER}/on ] && exec "$@"; sleep 0.1; done; echo "no leash" >&2; exit 1'
+    f'for _ in $(seq 200); do [ -e {_LEASH_FOLDER}/on ] && exec "$@"; sleep 0.1; done; echo "no leash" >&2; exit 1'
 )
 #: Lets the server start, and ends it when the run that keeps this command's input open is gone, in whatever way.
 _LEASH: Final = ("sh", "-c", f"touch {_LEASH_FOLDER}/on; cat >/dev/null; kill -INT 1")
