@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from tests.waiting import PATIENCE
+
 _ENGINE = "/var/run/docker.sock"
 #: A request that changes something. Running a command (exec) does not, nor does asking.
 CHANGE = re.compile(rb"^(?:POST|DELETE) /v[0-9.]+/(?!exec|containers/[^/]+/exec)", re.MULTILINE)
@@ -29,7 +31,8 @@ class Tunnel:
         self._told = threading.Event()
         self._broken = False
         self._open: list[socket.socket] = []
-        self._lock = threading.Lock()
+        self._under_way = 0
+        self._changed = threading.Condition()
         tunnel = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -57,36 +60,52 @@ class Tunnel:
 
     def break_down(self) -> None:
         """Be a dead engine from now on."""
-        self._broken = True
         self._told.set()
-        for end in self._open:
+        with self._changed:
+            self._broken = True
+            ends = [*self._open]
+        for end in ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def hear_out(self) -> None:
+        """Wait until the engine has done what it was asked for, also by who was killed meanwhile.
+
+        What is looked at next, or begun anew, must not depend on how quick it is.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way, PATIENCE)
 
     def carry(self, client: socket.socket) -> None:
         """Carry one connection, both ways, to its end."""
         self._told.wait()
-        if self._broken:
-            return
         with socket.socket(socket.AF_UNIX) as engine:
             engine.connect(_ENGINE)
-            self._open += [client, engine]
+            with self._changed:
+                if self._broken:
+                    return
+                self._open += [client, engine]
+                self._under_way += 1
             back = threading.Thread(target=self._pump, args=(engine, client), daemon=True)
             back.start()
             self._pump(client, engine, count=True)
             back.join()
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
 
     def _pump(self, source: socket.socket, target: socket.socket, *, count: bool = False) -> None:
         with suppress(OSError):  # one side has ended: so does the other
             while data := source.recv(65536):
                 if count:
                     self._count(data)
-                target.sendall(data)
+                with suppress(OSError):  # nobody is there any more; the end of what is said still tells something
+                    target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
     def _count(self, data: bytes) -> None:
-        with self._lock:
+        with self._changed:
             before = self._count_of_kind
             self._count_of_kind += len(self._kind.findall(data))
             reached = self._at is not None and before < self._at[0] <= self._count_of_kind
@@ -103,5 +122,6 @@ def tunnel(kind: re.Pattern[bytes] = CHANGE) -> Iterator[Tunnel]:
         yield made
     finally:
         made.server.shutdown()
+        made.hear_out()
         made.break_down()
         made.server.server_close()
