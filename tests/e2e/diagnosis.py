@@ -1,21 +1,23 @@
-"""What `doctor` says of a project."""
+"""What `doctor` says of a project. As a script: `stockhelper`, with checks that may take all the time they need."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 from stockhelper_cli.doctor import explain
 from stockhelper_cli.doctor.catalogue import all_checks
-from stockhelper_cli.doctor.checks import app_health, app_version
+from stockhelper_cli.doctor.checks import app_health, app_version, network_tls
 from stockhelper_cli.doctor.context import Context
-from stockhelper_cli.main import run
-from tests.sandbox import Result, Sandbox
+from stockhelper_cli.main import main, run
+from tests.sandbox import TIME_LIMIT, Result, Sandbox
 from tests.waiting import PATIENCE
 
 
@@ -59,24 +61,52 @@ def diagnose(project: Sandbox, *arguments: str, environment: Mapping[str, str] |
     return diagnosed(run_here(project, "doctor", "--json", *arguments, environment=environment))
 
 
-def run_here(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
-    """Run `stockhelper` in this process, which spares half of the time, and lets checks take all the time they need.
+@contextmanager
+def patience() -> Iterator[None]:
+    """Let checks take all the time they need, for the length of a block.
 
     A user must not be kept waiting by a check; on a machine that stands still each of them could be late.
     """
-    out, err = io.StringIO(), io.StringIO()
     with ExitStack() as patient:
         for check in all_checks():
             patient.enter_context(patch.object(type(check), "seconds", PATIENCE))
         patient.enter_context(patch.dict(Context.__init__.__kwdefaults__, call_seconds=int(PATIENCE)))
         patient.enter_context(patch.object(explain, "EXPLAIN_SECONDS", PATIENCE))
-        for check_module in (app_health, app_version):
+        for check_module in (app_health, app_version, network_tls):
             patient.enter_context(patch.object(check_module, "_SECONDS", PATIENCE))
-        patient.enter_context(patch.dict(os.environ, project.environment(environment or {}), clear=True))
-        patient.enter_context(redirect_stdout(out))
-        patient.enter_context(redirect_stderr(err))
+        yield
+
+
+def run_here(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+    """Run `stockhelper` with patience in this process, which spares half of the time."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        patience(),
+        patch.dict(os.environ, project.environment(environment or {}), clear=True),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         code = run(["-C", str(project.root), *arguments])
     return Result(code, out.getvalue(), err.getvalue())
+
+
+def patient_command(*arguments: str) -> list[str]:
+    """Return the words that run `stockhelper` with patience in a process of its own."""
+    return [sys.executable, "-m", "tests.e2e.diagnosis", *arguments]
+
+
+def launch(project: Sandbox, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Result:
+    """Run a command line of a test's own making in a project."""
+    done = subprocess.run(
+        command,
+        cwd=project.root,
+        env=project.environment(environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def names_only(project: Sandbox, *ids: str, environment: Mapping[str, str] | None = None) -> Diagnosis:
@@ -84,3 +114,8 @@ def names_only(project: Sandbox, *ids: str, environment: Mapping[str, str] | Non
     diagnosis = diagnose(project, environment=environment)
     assert diagnosis.named == set(ids), {id: diagnosis.told(id) for id in diagnosis.named ^ set(ids)}
     return diagnosis
+
+
+if __name__ == "__main__":
+    with patience():
+        main()

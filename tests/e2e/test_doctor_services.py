@@ -25,7 +25,7 @@ from tests.waiting import eventually
 #: A service with which nothing is wrong. It has a check: without one, `up` waits to see whether it goes on running.
 WELL: Final = {
     "image": "${PYTHON_IMAGE}",
-    "command": ["sleep", "600"],
+    "command": ["sleep", "infinity"],
     "init": True,
     "read_only": True,
     "logging": {"driver": "json-file", "options": {"max-size": "1m"}},

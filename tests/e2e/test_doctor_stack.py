@@ -19,7 +19,7 @@ import pytest
 
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
-from tests.e2e.diagnosis import diagnose, names_only, run_here
+from tests.e2e.diagnosis import diagnose, launch, names_only, patient_command, run_here
 from tests.e2e.steps import explained, health, healthy, runs
 from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, free_port, sandbox
 from tests.waiting import eventually
@@ -78,7 +78,7 @@ def test_a_stack_that_is_up_has_no_fault_tells_of_everything_and_is_left_as_it_w
 
 
 def test_what_a_person_sees_fits_and_tells_how_it_ended(shared: Sandbox) -> None:
-    result = shared.run("doctor")
+    result = launch(shared, patient_command("doctor"))
     assert (result.code, result.err) == (0, ""), result.out
     assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
     assert not re.search(r"[ \t]$", result.out, re.MULTILINE)
@@ -96,6 +96,8 @@ def test_a_database_that_is_not_found_by_its_name_is_named(shared: Sandbox) -> N
     finally:
         network.disconnect(f"{shared.name}-db-1")
         network.connect(f"{shared.name}-db-1", aliases=["db", f"{shared.name}-db-1"])
+    # Its app has to find out first that its sessions have ended.
+    eventually(lambda: healthy(shared))
     names_only(shared)
 
 
@@ -479,7 +481,7 @@ def test_a_disk_that_is_almost_full_is_warned_of_and_a_full_one_fails(small: San
     database = container(small, "db")
     data = "/var/lib/postgresql/data"
     free = int(execute(database, "df", "-m", "--output=avail", data)[1].split()[-1])
-    assert execute(database, "fallocate", "-l", f"{free - 20}m", f"{data}/filler")[0] == 0
+    assert execute(database, "fallocate", "-l", f"{free - 25}m", f"{data}/filler")[0] == 0
     diagnosis = names_only(small, "db.disk")
     assert diagnosis.statuses("db.disk") == ["failed"]
     assert re.match(r"2\d MB free where the database is", diagnosis.told("db.disk"))

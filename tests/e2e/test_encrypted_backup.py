@@ -230,7 +230,8 @@ def test_up_makes_one_before_it_migrates_and_leaves_nothing_of_one_that_is_inter
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         with session(sealed, "BEGIN; LOCK TABLE parted"):
             process = sealed.start("up")
-            eventually(lambda: [name for name in files(sealed) if name.endswith(".partial")])
+            eventually(lambda: sealed.psql("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
+            assert [name for name in files(sealed) if name.endswith(".partial")]
             process.send_signal(number)
             _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == code, err

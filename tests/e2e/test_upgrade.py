@@ -114,7 +114,7 @@ def test_killed_before_the_switch_the_old_image_serves_every_row(old: Sandbox, k
     assert named(old) == "postgres_data"
     # No server of ours outlives the run: nobody could be told of it.
     ours: dict[str, str | list[str] | bool] = {"label": [UPGRADE, f"com.docker.compose.project={old.name}"]}
-    eventually(lambda: not client().containers.list(filters=ours, ignore_removed=True))
+    eventually(lambda: not client().containers.list(filters=ours, ignore_removed=True), TIME_LIMIT)
     old.up(environment={"POSTGRES_IMAGE": base_images()["POSTGRES_IMAGE"]})
     assert (major(old), old.psql(COUNT), healthy(old)) == ("15", "2000", True)
 
