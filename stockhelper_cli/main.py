@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -175,6 +176,12 @@ def main() -> None:
     # All is said: from here on a signal just ends the process.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        # Python would wait for the threads that what was given up has left, and a dump, say, may wait for a lock.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

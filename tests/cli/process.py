@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -36,7 +37,16 @@ if __name__ == "__main__":
     patch = pytest.MonkeyPatch()
     patch.setattr(Invocation, "engine", connected)
     patch.setattr(lock, "_SHARED_FOLDER", Path(os.environ["CALLS"]).parent)
+
+    def tell() -> None:
+        Path(os.environ["CALLS"]).write_text("".join(" ".join(call) + "\n" for call in engine.calls))
+
+    def leave(code: int, at_once: Callable[[int], NoReturn] = os._exit) -> NoReturn:
+        tell()
+        at_once(code)
+
+    patch.setattr(os, "_exit", leave)
     try:
         main()
     finally:
-        Path(os.environ["CALLS"]).write_text("".join(" ".join(call) + "\n" for call in engine.calls))
+        tell()
