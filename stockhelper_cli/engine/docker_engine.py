@@ -357,6 +357,7 @@ class _ExecSession:
         self._client = client
         self._identity = identity
         self._streams = streams
+        self._closed = False
 
     def output(self) -> Iterator[tuple[int, bytes]]:
         return iter(self._streams)
@@ -378,12 +379,14 @@ class _ExecSession:
         while True:
             with _translated("ask for the command's exit code"):
                 code = self._client.exec_inspect(self._identity)["ExitCode"]
-            # The streams may end a moment before the engine has noticed that the command has.
-            if code is not None or time.monotonic() >= deadline:
+            # The streams may end a moment before the engine has noticed that the command has. One that we have left
+            # may run on: whoever was interrupted does not wait for it.
+            if code is not None or self._closed or time.monotonic() >= deadline:
                 return -1 if code is None else int(code)
             time.sleep(_POLL_SECONDS)
 
     def close(self) -> None:
+        self._closed = True
         self._streams.close()
 
 

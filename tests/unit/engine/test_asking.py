@@ -112,6 +112,15 @@ def test_an_exit_code_that_the_engine_learns_late_is_waited_for() -> None:
         assert docker_engine._ExecSession(client, "its id", streams).exit_code() == 7
 
 
+def test_the_exit_code_of_a_command_that_was_left_is_not_waited_for() -> None:
+    client: Any = SimpleNamespace(exec_inspect=lambda _: {"ExitCode": None})
+    streams: Any = SimpleNamespace(close=lambda: None)
+    session = docker_engine._ExecSession(client, "its id", streams)
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: session.close())  # by another thread
+    with patch.object(docker_engine, "time", clock):
+        assert session.exit_code() == -1
+
+
 def test_asking_needs_no_sdk(socket_path: Path) -> None:
     script = (
         "import sys; from stockhelper_cli.engine.docker_engine import connect;"
