@@ -28,6 +28,8 @@ import httpx
 import psutil
 from docker.models.containers import Container
 
+from stockhelper_cli.engine.docker_engine import connect
+from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
@@ -191,19 +193,15 @@ class Sandbox:
 @cache
 def client() -> docker.DockerClient:
     """Return the SDK's client of the real engine; a missing engine fails the test."""
-    from stockhelper_cli.engine.endpoints import find
-
     return docker.DockerClient(base_url=find(os.environ).url)
 
 
 def execute(container: Container, *command: str, **options: Any) -> tuple[int, str]:
     """Run a command in a container to its end; return its exit code and what it said, on both streams."""
-    api = client().api
-    identity = api.exec_create(container.id, list(command), **options)["Id"]
-    output: bytes = api.exec_start(identity)
-    # Its streams may end a moment before the engine has noticed that it has.
-    eventually(lambda: not api.exec_inspect(identity)["Running"])
-    return int(api.exec_inspect(identity)["ExitCode"]), output.decode()
+    # Not by the SDK, which loses output that comes along with the head of the engine's answer.
+    with contextlib.closing(connect(find(os.environ))) as engine:
+        done = engine.exec(str(container.id), command, **options)
+    return done.exit_code, (done.stdout + done.stderr).decode()
 
 
 def run_container(image: str, command: Sequence[str], *, stderr: bool = False, **options: Any) -> str:
