@@ -171,17 +171,18 @@ def test_without_a_container_and_killed_after_the_switch_the_next_run_ends_it(ol
 
     That nobody here could open the backup any more is nothing to an upgrade: what goes over is opened by its own key.
     """
+    there = volumes(old)
     assert old.run("down").code == 0
     key = pyrage.x25519.Identity.generate().to_public()
     process = old.start("db", "upgrade", environment={"BACKUP_RECIPIENTS": str(key)})
-    eventually(lambda: named(old) == "postgres_17_2", TIME_LIMIT)
+    eventually(lambda: named(old) not in there, TIME_LIMIT)
     process.kill()
     process.communicate()
     made = old.run("backup", "list", "--json").json["result"]["backups"][0]
     assert (made["recipients"], bool(made["verified"])) == ([str(key)], True)
     assert not upgraded(old)["changed"]
     assert (major(old), old.psql(COUNT), healthy(old)) == ("17", "2000", True)
-    assert volumes(old) == {"postgres_data", "postgres_17", "postgres_17_2"}
+    assert (volumes(old), "postgres_data" in there) == ({*there, named(old)}, True)
 
 
 # --- no room for a second copy
