@@ -121,8 +121,19 @@ class Sandbox:
         within: Sequence[str] = (),
     ) -> Result:
         """Run `stockhelper` to its end; `within` are words that go before its own."""
+        return self.launch([*within, *self.command(*arguments)], environment, cwd=cwd, stdin=stdin)
+
+    def launch(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        cwd: Path | None = None,
+        stdin: str = "",
+    ) -> Result:
+        """Run a command line of a test's own making to its end."""
         done = subprocess.run(
-            [*within, *self.command(*arguments)],
+            command,
             cwd=cwd or self.root,
             env=self.environment(environment or {}),
             input=stdin,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from stockhelper_cli.doctor.catalogue import all_checks
 from stockhelper_cli.doctor.checks import app_health, app_version, network_tls
 from stockhelper_cli.doctor.context import Context
 from stockhelper_cli.main import main, run
-from tests.sandbox import TIME_LIMIT, Result, Sandbox
+from tests.sandbox import Result, Sandbox
 from tests.waiting import PATIENCE
 
 
@@ -93,20 +92,6 @@ def run_here(project: Sandbox, *arguments: str, environment: Mapping[str, str] |
 def patient_command(*arguments: str) -> list[str]:
     """Return the words that run `stockhelper` with patience in a process of its own."""
     return [sys.executable, "-m", "tests.e2e.diagnosis", *arguments]
-
-
-def launch(project: Sandbox, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Result:
-    """Run a command line of a test's own making in a project."""
-    done = subprocess.run(
-        command,
-        cwd=project.root,
-        env=project.environment(environment or {}),
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def names_only(project: Sandbox, *ids: str, environment: Mapping[str, str] | None = None) -> Diagnosis:

@@ -23,7 +23,7 @@ import pytest
 
 from stockhelper_cli.lock import exclusive
 from tests.e2e.altering import altering, in_json
-from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, launch, names_only, patient_command, run_here
+from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only, patient_command, run_here
 from tests.e2e.listening import listening, own_address
 from tests.e2e.steps import explained, without_override
 from tests.private_engine import private_engine
@@ -60,7 +60,7 @@ def project(untouched: Sandbox) -> Iterator[Sandbox]:
 
 def bound_by_permissions(project: Sandbox, environment: Mapping[str, str] | None = None) -> Diagnosis:
     """Ask `doctor` as somebody whom file permissions bind."""
-    return diagnosed(launch(project, without_override(patient_command("doctor", "--json")), environment))
+    return diagnosed(project.launch(without_override(patient_command("doctor", "--json")), environment))
 
 
 # --- healthy
@@ -81,8 +81,8 @@ def test_a_context_that_does_not_exist_or_points_nowhere_is_named(project: Sandb
     gone = names_only(project, "engine.reachable", environment={"DOCKER_CONTEXT": "gone"})
     assert (gone.code, '"gone" (DOCKER_CONTEXT) does not exist' in gone.told("engine.reachable")) == (4, True)
     environment = {"DOCKER_CONFIG": str(tmp_path)}
-    launch(
-        project, ["docker", "context", "create", "dead", "--docker", f"host=tcp://127.0.0.1:{free_port()}"], environment
+    project.launch(
+        ["docker", "context", "create", "dead", "--docker", f"host=tcp://127.0.0.1:{free_port()}"], environment
     )
     (tmp_path / "config.json").write_text(json.dumps({"currentContext": "dead"}))
     dead = names_only(project, "engine.reachable", environment=environment)
@@ -167,7 +167,7 @@ def test_a_full_disk_under_the_engine_is_measured(
     with altering(
         tmp_path / "docker.sock", INFO, in_json(lambda info: info.update(DockerRootDir=str(disk)))
     ) as environment:
-        diagnosis = diagnosed(launch(project, [*command, *patient_command("doctor", "--json")], environment))
+        diagnosis = diagnosed(project.launch([*command, *patient_command("doctor", "--json")], environment))
     assert (diagnosis.named, diagnosis.statuses("engine.disk")) == ({"engine.disk"}, [status])
     assert "docker system prune" in diagnosis.told("engine.disk")
 
@@ -177,7 +177,7 @@ def test_memory_that_is_used_up_is_measured(project: Sandbox, tmp_path: Path) ->
     (tmp_path / "meminfo").write_text(told)
     script = 'mount --bind "$0" /proc/meminfo && exec "$@"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(tmp_path / "meminfo")]
-    diagnosis = diagnosed(launch(project, [*command, *patient_command("doctor", "--json")]))
+    diagnosis = diagnosed(project.launch([*command, *patient_command("doctor", "--json")]))
     assert (diagnosis.named, diagnosis.statuses("engine.memory")) == ({"engine.memory"}, ["warning"])
     assert "0.2 GB of memory are free" in diagnosis.told("engine.memory")
 
@@ -519,9 +519,9 @@ def test_two_faults_at_once_are_both_named_and_problems_come_first(project: Sand
     (project.root / ".env").chmod(0o640)
     with socket.create_server(("127.0.0.1", project.port)):
         assert names_only(project, "config.env_private", "config.ports").code == 1
-        lines = launch(project, patient_command("doctor")).out.splitlines()
+        lines = project.launch(patient_command("doctor")).out.splitlines()
         plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-        ascii_only = launch(project, patient_command("doctor"), plain).out
+        ascii_only = project.launch(patient_command("doctor"), plain).out
     assert re.search(r"^  x config\.ports .*\n(.*\n)* +-> ", ascii_only, re.MULTILINE)
     assert re.search(r"^  \+ engine\.reachable ", ascii_only, re.MULTILINE)
     told = [line.split()[1] for line in lines if line.startswith(("  ✗", "  !", "  ✓", "  -"))]

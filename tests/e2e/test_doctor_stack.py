@@ -19,7 +19,7 @@ import pytest
 
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
-from tests.e2e.diagnosis import diagnose, launch, names_only, patient_command, run_here
+from tests.e2e.diagnosis import diagnose, names_only, patient_command, run_here
 from tests.e2e.steps import explained, health, healthy, runs
 from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, free_port, sandbox
 from tests.waiting import eventually
@@ -78,7 +78,7 @@ def test_a_stack_that_is_up_has_no_fault_tells_of_everything_and_is_left_as_it_w
 
 
 def test_what_a_person_sees_fits_and_tells_how_it_ended(shared: Sandbox) -> None:
-    result = launch(shared, patient_command("doctor"))
+    result = shared.launch(patient_command("doctor"))
     assert (result.code, result.err) == (0, ""), result.out
     assert re.search(r"^Engine\n  ✓ engine\.reachable +Docker ", result.out, re.MULTILINE)
     assert not re.search(r"[ \t]$", result.out, re.MULTILINE)
