@@ -20,7 +20,7 @@ from stockhelper_app.app import create_app
 from stockhelper_app.settings import Settings
 from tests.migrations.conftest import Alembic, alembic_on
 from tests.postgres import Postgres, database, postgres
-from tests.waiting import PATIENCE, eventually
+from tests.waiting import PATIENCE
 
 __all__ = ["database", "postgres"]
 
@@ -78,9 +78,6 @@ def migrated(postgres: Postgres) -> Iterator[Alembic]:
     """A database with every table, and the application's role; nobody is connected to it."""
     with postgres.new_database() as made, alembic_on(made) as alembic:
         alembic.run("upgrade", "head")
-        # The server ends the session of a process a moment after that.
-        connected = "SELECT FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
-        eventually(lambda: not postgres.query(connected, made.name))
         yield alembic
 
 
