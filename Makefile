@@ -25,7 +25,7 @@ down: .venv/.cli  ## Take the stack down; the data stays
 	@$(BIN)/stockhelper down
 
 test: .venv/.dev  ## Run every test, on a real engine, PostgreSQL and docker compose
-	@$(BIN)/python -m tests.prepare
+	@$(BIN)/python -m tests.support.prepare
 	@$(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST)
 
 # Tests of one file share a stack, and stay together; much of their time is waiting, which a third worker uses.
@@ -37,11 +37,11 @@ check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/mypy
 
 bench: .venv/.dev  ## Measure the commands beside what one would pick instead, as ratios in one run
-	@$(BIN)/python -m tests.prepare
+	@$(BIN)/python -m tests.support.prepare
 	@$(BIN)/python -m tests.bench
 
 bench-service: .venv/.bench  ## Measure the service beside the same answers written the usual way
-	@$(BIN)/python -m tests.prepare
+	@$(BIN)/python -m tests.support.prepare
 	@$(BIN)/python -m tests.bench.service
 
 lock: .venv/.dev  ## Lock all Python requirements anew: hash-pinned, without any index's address

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox import RUN_PREFIX, Sandbox, remove_leftovers, remove_orphaned_leftovers, remove_test_image, sandbox
+from tests.support.sandbox import (
+    RUN_PREFIX,
+    Sandbox,
+    remove_leftovers,
+    remove_orphaned_leftovers,
+    remove_test_image,
+    sandbox,
+)
 
 #: Whether a test of this session, or of one of its workers, used the engine.
 _USED = pytest.StashKey[bool]()

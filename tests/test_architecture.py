@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from stockhelper_cli.errors import ERROR_CODES
-from tests.cli.conftest import copy_project
-from tests.sandbox import ROOT
-from tests.unit.machine.test_endpoints import unix_engine
+from tests.support import ROOT
+from tests.support.project import copy_project
+from tests.support.sockets import unix_engine
 
 CLI = ROOT / "stockhelper_cli"
 APP = ROOT / "docker" / "app" / "stockhelper_app"
@@ -369,3 +369,17 @@ def test_no_secret_lies_in_the_repository() -> None:
     names = {file.relative_to(ROOT).as_posix() for file in tracked()}
     assert ".env" not in names
     assert ".env.example" in names
+
+
+def test_tests_import_no_test_and_no_foreign_conftest() -> None:
+    """What tests of several folders share lies in `tests/support`."""
+    wrong = []
+    for file in python_files(ROOT / "tests"):
+        folder = ".".join(file.parent.relative_to(ROOT).parts)
+        for _, name in imports(file):
+            parent, _, module = name.rpartition(".")
+            if name.startswith("tests.") and (
+                module.startswith("test_") or (module == "conftest" and parent != folder)
+            ):
+                wrong.append(f"{file.relative_to(ROOT)}: {name}")
+    assert wrong == []

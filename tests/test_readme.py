@@ -12,22 +12,8 @@ from stockhelper_cli.compose import keys
 from stockhelper_cli.doctor.catalogue import all_checks
 from stockhelper_cli.errors import ERROR_CODES
 from stockhelper_cli.main import VERBS, app
-from tests.sandbox import ROOT
-
-README = (ROOT / "README.md").read_text()
-
-
-def section(title: str) -> str:
-    """Return a section of the README, up to the next heading of any level."""
-    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", README, re.M | re.S)
-    assert found, f"no section {title}"
-    return found[1]
-
-
-def rows(title: str) -> list[list[str]]:
-    """Return the cells of a section's first table, without its head."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+from tests.support import ROOT
+from tests.support.readme import README, rows, section
 
 
 def quoted(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.bench.cases import CASES
 from tests.bench.command import run
 from tests.bench.picture import picture
-from tests.sandbox import RUN_PREFIX, remove_leftovers, remove_orphaned_leftovers, remove_test_image
+from tests.support.sandbox import RUN_PREFIX, remove_leftovers, remove_orphaned_leftovers, remove_test_image
 
 
 def main() -> None:

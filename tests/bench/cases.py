@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from tests.bench import stages
 from tests.bench.measure import Against, Case, Sample, Way
 from tests.bench.stages import SIZES, Gap, Image, Starts, answers, docker_compose, python, stockhelper, until_healthy
-from tests.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 #: Runs a tool's command line in a project and returns how long it took (seconds).
 Tool: TypeAlias = Callable[..., float]

@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 
 from tests.bench.measure import Row, show
-from tests.compose_cli import compose
-from tests.sandbox import ROOT, client
+from tests.support import ROOT
+from tests.support.compose_cli import compose
+from tests.support.sandbox import client
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -22,10 +22,12 @@ import psutil
 from tests.bench.command import run
 from tests.bench.measure import Against, Case, Sample, Way
 from tests.bench.stages import HEALTH, HERE
-from tests.migrations.conftest import alembic_on
-from tests.postgres import Postgres, container
-from tests.sandbox import ROOT, TIME_LIMIT, free_port
-from tests.service.test_process import SERVICE, running
+from tests.support import ROOT
+from tests.support.alembic import alembic_on
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres, container
+from tests.support.sandbox import TIME_LIMIT
+from tests.support.service import SERVICE, running
 
 #: How many callers there are at a time, each with a connection of its own that it keeps.
 CALLERS: Final = (1, 4, 16, 64)

@@ -19,9 +19,10 @@ from typing import Any, BinaryIO, Final
 from stockhelper_cli import compose
 from stockhelper_cli.compose.create import container_spec, network_spec, volume_spec
 from stockhelper_cli.converge.state import project_filter
-from tests.compose_cli import compose_command
 from tests.e2e.release import own_release
-from tests.sandbox import TIME_LIMIT, Sandbox, base_images, client, free_port, remove_leftovers, sandbox
+from tests.support.compose_cli import compose_command
+from tests.support.ports import free_port
+from tests.support.sandbox import TIME_LIMIT, Sandbox, base_images, client, remove_leftovers, sandbox
 
 HERE: Final = Path(__file__).parent
 HEALTH: Final = "/api/v1/health"

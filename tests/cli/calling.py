@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.sandbox import ROOT
-from tests.waiting import eventually
+from tests.support import ROOT
+from tests.support.waiting import eventually
 
 #: Seconds that a process may take, and until something on a terminal must be there.
 TIME_LIMIT = 60

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from stockhelper_cli.commands.context import Invocation
 from stockhelper_cli.engine.protocol import Engine, ExecResult
 from stockhelper_cli.main import run
 from tests.cli.calling import Project
-from tests.fake_engine import FakeEngine
-from tests.revisions import HEAD
-from tests.sandbox import ROOT
+from tests.support.fake_engine import FakeEngine
+from tests.support.project import copy_project
+from tests.support.revisions import HEAD
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -71,14 +70,6 @@ def made_engine() -> FakeEngine:
     engine.answer = answering
     engine.scripts = lambda name: 0 if "migrate" in name else None
     return engine
-
-
-def copy_project(root: Path) -> None:
-    """Make a project in a folder, with secrets in its .env."""
-    for part in ("compose", "migrations", "docker/app"):
-        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__", "*.crt"))
-    example = (ROOT / ".env.example").read_text()
-    (root / ".env").write_text(example.replace("PASSWORD=\n", "PASSWORD=canary-secret\n"))
 
 
 @pytest.fixture

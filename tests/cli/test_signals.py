@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import TIME_LIMIT, Project
-from tests.sandbox import ROOT
+from tests.support import ROOT
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "code", "word"),

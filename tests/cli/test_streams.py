@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import Project
-from tests.cli.conftest import copy_project
+from tests.support.project import copy_project
 
 #: What a shell shows for a process that wrote to a pipe which nobody reads any more.
 NO_READER = 141

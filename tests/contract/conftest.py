@@ -18,9 +18,10 @@ import pytest
 
 from stockhelper_cli.engine.protocol import BuildOptions, Container, Engine, ExecResult
 from stockhelper_cli.errors import NotFound
-from tests.fake_engine import FakeEngine
-from tests.sandbox import PREFIX, alone, base_images, client, has_ended
-from tests.waiting import PATIENCE, eventually
+from tests.support import PREFIX
+from tests.support.fake_engine import FakeEngine
+from tests.support.sandbox import alone, base_images, client, has_ended
+from tests.support.waiting import PATIENCE, eventually
 
 #: On everything that a test makes on the real engine, with the test's mark; leftovers of a killed run are found by it.
 LABEL = "stockhelper.contract-test"

@@ -22,9 +22,9 @@ from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.engine.protocol import BuildOptions, Engine, Image
 from stockhelper_cli.errors import Conflict, EngineError, NotFound
 from tests.contract.conftest import Lab
-from tests.fake_engine import FakeEngine
-from tests.sandbox import free_port
-from tests.waiting import PATIENCE
+from tests.support.fake_engine import FakeEngine
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE
 
 
 def ignore(line: str, current: int | None, total: int | None) -> None:
@@ -820,7 +820,7 @@ def test_a_build_gives_a_named_labelled_image_and_says_what_it_does(lab: Lab, tm
 
 
 def test_a_build_that_fails_shows_its_last_lines_and_leaves_no_image(lab: Lab, tmp_path: Path) -> None:
-    from tests.fake_engine import FakeEngine
+    from tests.support.fake_engine import FakeEngine
 
     options = lab.context(tmp_path, f"FROM {lab.image}\nRUN echo on the way >&2 && exit 7\n")
     if isinstance(lab.engine, FakeEngine):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.release import Release, own_release
-from tests.sandbox import RUN_PREFIX, Sandbox, names_of, sandbox
+from tests.support.sandbox import RUN_PREFIX, Sandbox, names_of, sandbox
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,8 +16,8 @@ from stockhelper_cli.doctor.catalogue import all_checks
 from stockhelper_cli.doctor.checks import app_health, app_version, network_tls
 from stockhelper_cli.doctor.context import Context
 from stockhelper_cli.main import main, run
-from tests.sandbox import Result, Sandbox
-from tests.waiting import PATIENCE
+from tests.support.sandbox import Result, Sandbox
+from tests.support.waiting import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

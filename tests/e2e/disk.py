@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 
 @contextmanager

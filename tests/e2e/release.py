@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from stockhelper_cli.database.revisions import heads_of_sources
-from tests.sandbox import ROOT, RUN_PREFIX, Sandbox, client, sandbox
+from tests.support import ROOT
+from tests.support.sandbox import RUN_PREFIX, Sandbox, client, sandbox
 
 #: On every image of a build, the intermediate ones too, so that all of them can be found again.
 _LABEL: Final = "stockhelper.test-release"

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.sandbox import Result, Sandbox, names_of
-from tests.waiting import PATIENCE
+from tests.support.sandbox import Result, Sandbox, names_of
+from tests.support.waiting import PATIENCE
 
 
 def health(project: Sandbox) -> int:

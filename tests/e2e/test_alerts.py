@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.diagnosis import diagnose
-from tests.e2e.interop.oracle import assert_nothing_to_do
 from tests.e2e.listening import own_address
+from tests.e2e.oracle import assert_nothing_to_do
 from tests.e2e.steps import healthy, runs
-from tests.sandbox import Sandbox, free_port, monitoring_images, names_of, sandbox
-from tests.waiting import eventually, request
+from tests.support.ports import free_port
+from tests.support.sandbox import Sandbox, monitoring_images, names_of, sandbox
+from tests.support.waiting import eventually, request
 
 pytestmark = [pytest.mark.engine, pytest.mark.compose]
 

@@ -16,27 +16,15 @@ from typing import Any
 import pytest
 
 from stockhelper_cli.database.backups import find_all
+from tests.e2e.backups import COUNT, NEWEST, SENTINELS, create, databases, files
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.steps import explained, healthy, session
 from tests.e2e.tunnel import COMMAND, tunnel
-from tests.revisions import HEAD
-from tests.sandbox import ROOT, TIME_LIMIT, Sandbox, client, sandbox
-from tests.waiting import PATIENCE, eventually
+from tests.support import ROOT
+from tests.support.revisions import HEAD
+from tests.support.sandbox import TIME_LIMIT, Sandbox, client, sandbox
+from tests.support.waiting import PATIENCE, eventually
 
-#: Rows of every kind of value whose text depends on settings; the column `t` is as a careless checksum would trip over.
-SENTINELS = (
-    "CREATE TABLE sentinels (id int PRIMARY KEY, t text, moment timestamptz, number float8, bytes bytea, wide jsonb);"
-    " INSERT INTO sentinels SELECT g, md5(g::text), now() + g * interval '1 h', random(), decode(md5(g::text), 'hex'),"
-    " jsonb_build_object('of', g) FROM generate_series(1, 2000) g; GRANT SELECT ON sentinels TO stockhelper_app;"
-    ' CREATE TABLE parents (id int); CREATE TABLE "Odd name" (x int) INHERITS (parents);'
-    ' INSERT INTO "Odd name" VALUES (1, 2)'
-)
-COUNT = "SELECT count(*) FROM sentinels"
-#: What is left with the database of its newest verified backup, for the metrics.
-NEWEST = (
-    "SELECT entry FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) entry"
-    " WHERE datname = 'stockhelper' AND entry LIKE 'stockhelper.%'"
-)
 BALLAST = "ballast"
 
 
@@ -59,21 +47,6 @@ def backup(kept: Sandbox) -> Iterator[Path]:
     if kept.psql(COUNT) != "2000":
         assert kept.run("restore", str(made), "--yes", "--no-backup").code == 0
     eventually(lambda: healthy(kept))
-
-
-def create(project: Sandbox, *arguments: str) -> Path:
-    result = project.run("backup", "create", "--json", *arguments)
-    assert result.code == 0, result.out + result.err
-    return Path(result.json["result"]["file"])
-
-
-def databases(project: Sandbox) -> list[str]:
-    names = project.psql("SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1', 'postgres')")
-    return sorted(names.splitlines())
-
-
-def files(project: Sandbox) -> set[str]:
-    return {path.name for path in (project.root / "backups").iterdir()}
 
 
 def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, backup: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.steps import explained, refused, runs, without_override
-from tests.sandbox import TIME_LIMIT, Result, Sandbox, names_of
+from tests.support.sandbox import TIME_LIMIT, Result, Sandbox, names_of
 
 pytestmark = pytest.mark.engine
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.steps import healthy, runs
-from tests.sandbox import Sandbox, names_of, sandbox
+from tests.support.sandbox import Sandbox, names_of, sandbox
 
 pytestmark = [pytest.mark.engine, pytest.mark.compose]
 

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from tests.e2e.steps import explained, healthy
-from tests.sandbox import Sandbox, free_port, sandbox
-from tests.waiting import PATIENCE, eventually, request
+from tests.support.ports import free_port
+from tests.support.sandbox import Sandbox, sandbox
+from tests.support.waiting import PATIENCE, eventually, request
 
 HEADER = "symbol,trade_date,open,high,low,close,volume,turnover,adjustment_factor\n"
 RUNS = "SELECT job, outcome, rows FROM sync_runs ORDER BY id"

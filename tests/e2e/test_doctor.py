@@ -26,9 +26,10 @@ from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only, patient_command, run_here
 from tests.e2e.listening import listening, own_address
 from tests.e2e.steps import explained, without_override
-from tests.private_engine import private_engine
-from tests.sandbox import RUN_PREFIX, TIME_LIMIT, Sandbox, base_images, client, free_port, sandbox
-from tests.waiting import PATIENCE
+from tests.support.ports import free_port
+from tests.support.private_engine import private_engine
+from tests.support.sandbox import RUN_PREFIX, TIME_LIMIT, Sandbox, base_images, client, sandbox
+from tests.support.waiting import PATIENCE
 
 INFO = r"^GET /v[0-9.]+/info$"
 

@@ -19,8 +19,9 @@ from stockhelper_cli.errors import EngineError
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import Diagnosis, diagnose, names_only, run_here
 from tests.e2e.tunnel import tunnel
-from tests.sandbox import TIME_LIMIT, Sandbox, base_images, client, execute, free_port, sandbox
-from tests.waiting import eventually
+from tests.support.ports import free_port
+from tests.support.sandbox import TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
+from tests.support.waiting import eventually
 
 #: A service with which nothing is wrong. It has a check: without one, `up` waits to see whether it goes on running.
 WELL: Final = {

@@ -21,8 +21,9 @@ from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
 from tests.e2e.diagnosis import diagnose, names_only, patient_command, run_here
 from tests.e2e.steps import explained, health, healthy, runs
-from tests.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, free_port, sandbox
-from tests.waiting import eventually
+from tests.support.ports import free_port
+from tests.support.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, sandbox
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

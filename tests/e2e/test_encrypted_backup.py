@@ -12,11 +12,11 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from tests.e2e.backups import COUNT, create, databases, files
 from tests.e2e.steps import explained, healthy, session
-from tests.e2e.test_backup import COUNT, create, databases, files
-from tests.revisions import REVISIONS
-from tests.sandbox import Sandbox, sandbox
-from tests.waiting import PATIENCE, eventually
+from tests.support.revisions import REVISIONS
+from tests.support.sandbox import Sandbox, sandbox
+from tests.support.waiting import PATIENCE, eventually
 
 #: Bytes that age encrypts together, and what it adds to them.
 CHUNK = 64 * 1024 + 16

@@ -14,9 +14,9 @@ import pytest
 from tests.e2e.release import Release
 from tests.e2e.steps import explained, healthy, runs
 from tests.e2e.tunnel import tunnel
-from tests.revisions import HEAD
-from tests.sandbox import TIME_LIMIT, Sandbox, client, interrupt, names_of, sandbox
-from tests.waiting import PATIENCE, eventually
+from tests.support.revisions import HEAD
+from tests.support.sandbox import TIME_LIMIT, Sandbox, client, interrupt, names_of, sandbox
+from tests.support.waiting import PATIENCE, eventually
 
 ROW = "insert into stocks (symbol, name, exchange) values ('600519.SH', 'Kweichow Moutai', 'SH')"
 

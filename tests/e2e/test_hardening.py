@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
-from tests.sandbox import Sandbox, client, environments, execute
-from tests.waiting import eventually
+from tests.support.sandbox import Sandbox, client, environments, execute
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
 

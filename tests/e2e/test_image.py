@@ -14,7 +14,7 @@ from stockhelper_cli.labels import BUILD_INPUTS, MIGRATION_HEADS
 from tests.e2e.listening import listening, own_address
 from tests.e2e.release import Release
 from tests.e2e.steps import explained, healthy, refused, runs
-from tests.sandbox import APP_IMAGE, Sandbox, base_images, client
+from tests.support.sandbox import APP_IMAGE, Sandbox, base_images, client
 
 pytestmark = pytest.mark.engine
 

@@ -21,9 +21,10 @@ import pytest
 
 from stockhelper_cli.labels import PROJECT
 from tests.e2e.steps import explained, healthy, runs
-from tests.revisions import HEAD
-from tests.sandbox import Result, Sandbox, client, free_port, interrupt, names_of, sandbox
-from tests.waiting import PATIENCE, eventually
+from tests.support.ports import free_port
+from tests.support.revisions import HEAD
+from tests.support.sandbox import Result, Sandbox, client, interrupt, names_of, sandbox
+from tests.support.waiting import PATIENCE, eventually
 
 #: A further service as people add one: with a volume without a name, following the database, under another name too.
 EXTRA = """

@@ -18,8 +18,8 @@ from docker.models.containers import Container
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.release import Release, own_release
 from tests.e2e.steps import explained, healthy, runs, session
-from tests.sandbox import TIME_LIMIT, Sandbox, client, interrupt
-from tests.waiting import PATIENCE, eventually
+from tests.support.sandbox import TIME_LIMIT, Sandbox, client, interrupt
+from tests.support.waiting import PATIENCE, eventually
 
 ROWS = (
     "INSERT INTO stocks (symbol, name, exchange) SELECT g || '.SH', 'Stock ' || g, 'SH' FROM generate_series(600000,"

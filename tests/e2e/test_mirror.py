@@ -12,8 +12,9 @@ import pytest
 
 from tests.e2e.diagnosis import diagnose, run_here
 from tests.e2e.steps import explained
-from tests.registry import Registry, serving
-from tests.sandbox import RUN_PREFIX, Sandbox, base_images, client, free_port, sandbox
+from tests.support.ports import free_port
+from tests.support.registry import Registry, serving
+from tests.support.sandbox import RUN_PREFIX, Sandbox, base_images, client, sandbox
 
 pytestmark = pytest.mark.engine
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import docker
 import pytest
 
-from tests.private_engine import PrivateEngine, private_engine
-from tests.sandbox import APP_IMAGE, Result, Sandbox, base_images, sandbox
-from tests.waiting import eventually
+from tests.support.private_engine import PrivateEngine, private_engine
+from tests.support.sandbox import APP_IMAGE, Result, Sandbox, base_images, sandbox
+from tests.support.waiting import eventually
 
 SERVICES = ("app", "db", "migrate")
 

@@ -18,8 +18,8 @@ import pytest
 
 from tests.e2e.diagnosis import run_here
 from tests.e2e.steps import explained
-from tests.sandbox import RUN_PREFIX, Result, Sandbox, client, sandbox
-from tests.waiting import eventually
+from tests.support.sandbox import RUN_PREFIX, Result, Sandbox, client, sandbox
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from stockhelper_cli.schedule import CronFolder, Job, variables_of
+from tests.e2e.backups import files
 from tests.e2e.diagnosis import diagnose
 from tests.e2e.steps import explained, session
-from tests.e2e.test_backup import files
-from tests.sandbox import TIME_LIMIT, Sandbox, client, execute, sandbox
-from tests.waiting import eventually
+from tests.support.sandbox import TIME_LIMIT, Sandbox, client, execute, sandbox
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.steps import healthy, runs
-from tests.sandbox import Sandbox, client, execute, names_of
-from tests.waiting import eventually
+from tests.support.sandbox import Sandbox, client, execute, names_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
 

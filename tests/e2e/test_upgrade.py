@@ -16,12 +16,12 @@ import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.labels import UPGRADE
+from tests.e2e.backups import COUNT, NEWEST, SENTINELS
 from tests.e2e.disk import small_disk
 from tests.e2e.steps import explained, healthy, runs
-from tests.e2e.test_backup import COUNT, NEWEST, SENTINELS
 from tests.e2e.tunnel import CHANGE, COMMAND, tunnel
-from tests.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
-from tests.waiting import eventually
+from tests.support.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
+from tests.support.waiting import eventually
 
 #: What is in a server beside the stack's own database.
 OTHERS = (

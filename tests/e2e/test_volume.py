@@ -12,8 +12,8 @@ import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
 from tests.e2e.steps import explained, healthy, runs
-from tests.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
-from tests.waiting import eventually
+from tests.support.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
+from tests.support.waiting import eventually
 
 SENTINELS = "CREATE TABLE sentinels (id int PRIMARY KEY); INSERT INTO sentinels SELECT generate_series(1, 100)"
 #: On a container of ours that no compose project has made.

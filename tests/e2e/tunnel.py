@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 _ENGINE = "/var/run/docker.sock"
 #: A request that changes something. Running a command (exec) does not, nor does asking.

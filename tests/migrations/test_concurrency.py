@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from stockhelper_app.migration import LOCK_KEY
-from tests.migrations.conftest import CONFIG, Alembic
-from tests.revisions import HEAD, NEXT, REVISIONS
-from tests.waiting import PATIENCE, eventually
+from tests.support.alembic import CONFIG, Alembic
+from tests.support.revisions import HEAD, NEXT, REVISIONS
+from tests.support.waiting import PATIENCE, eventually
 
 #: What somebody who is in the middle of something calls itself.
 APPLICATION = "somebodys-tool"

@@ -9,8 +9,8 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from stockhelper_app import roles
-from tests.migrations.conftest import Alembic
-from tests.revisions import HEAD
+from tests.support.alembic import Alembic
+from tests.support.revisions import HEAD
 
 ROW = "INSERT INTO stocks (symbol, name, exchange) VALUES ('600519.SH', 'x', 'SH')"
 

@@ -9,9 +9,10 @@ from sqlalchemy import create_engine
 
 from stockhelper_app.models import Base, Stock
 from stockhelper_app.settings import MigrationSettings
-from tests.migrations.conftest import ROOT, Alembic
-from tests.postgres import Postgres
-from tests.revisions import HEAD, REVISIONS
+from tests.support import ROOT
+from tests.support.alembic import Alembic
+from tests.support.postgres import Postgres
+from tests.support.revisions import HEAD, REVISIONS
 
 
 def schema(database: Postgres) -> list[tuple[Any, ...]]:

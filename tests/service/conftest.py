@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,13 +17,13 @@ from starlette.applications import Starlette
 
 from stockhelper_app.app import create_app
 from stockhelper_app.settings import Settings
-from tests.migrations.conftest import Alembic, alembic_on
-from tests.postgres import Postgres, database, postgres
-from tests.waiting import PATIENCE
+from tests.service.steps import TOKEN, stock
+from tests.support.alembic import Alembic, alembic_on
+from tests.support.postgres import Postgres, database, postgres
+from tests.support.waiting import PATIENCE
 
 __all__ = ["database", "postgres"]
 
-ROOT = Path(__file__).parents[2]
 Lines = Callable[[], list[dict[str, Any]]]
 
 
@@ -114,3 +113,15 @@ async def serving(what: Settings | Starlette) -> AsyncIterator[httpx.AsyncClient
         httpx.AsyncClient(transport=httpx.ASGITransport(app=served), base_url="http://stockhelper") as client,
     ):
         yield client
+
+
+@pytest.fixture
+def stocked(tables: Postgres) -> Postgres:
+    stock(tables)
+    return tables
+
+
+@pytest.fixture
+async def client(stocked: Postgres) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(settings_for(stocked, api_token=TOKEN)) as made:
+        yield made

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.migrations.conftest import Alembic
-from tests.postgres import Postgres
 from tests.service.conftest import copy_of
-from tests.service.test_api import BEARER, TOKEN, V1, stock
-from tests.service.test_process import AT_ONCE, running, wait_until_it_answers
-from tests.waiting import request
+from tests.service.steps import BEARER, TOKEN, V1, stock
+from tests.support.alembic import Alembic
+from tests.support.postgres import Postgres
+from tests.support.service import AT_ONCE, running, wait_until_it_answers
+from tests.support.waiting import request
 
 #: Stands for whatever a caller would not like to read in a log.
 CANARY = "canary-secret"

@@ -23,13 +23,12 @@ from uvicorn.server import ServerState
 
 from stockhelper_app import protocol
 from stockhelper_app.routes import operations
-from tests import waiting
-from tests.migrations.conftest import Alembic
 from tests.service.live import CANARY, Live, live
-from tests.service.test_api import TOKEN, V1
-from tests.service.test_process import AT_ONCE, LONG
-from tests.service.test_scheduler import until
-from tests.waiting import eventually, request
+from tests.service.steps import TOKEN, V1, until
+from tests.support import waiting
+from tests.support.alembic import Alembic
+from tests.support.service import AT_ONCE, LONG
+from tests.support.waiting import eventually, request
 
 PROBLEM = "application/problem+json"
 SHARE = f"{V1}/stocks/600519.SH"

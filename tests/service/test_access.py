@@ -9,13 +9,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.postgres import Postgres
 from tests.service.conftest import Lines, serving, settings_at, settings_for
-from tests.service.test_api import BEARER, TOKEN, V1, client, stocked
-from tests.service.test_health import Line
-from tests.waiting import PATIENCE
-
-__all__ = ["client", "stocked"]
+from tests.service.steps import BEARER, TOKEN, V1, Line
+from tests.support.postgres import Postgres
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

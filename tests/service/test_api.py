@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 
 import httpx
@@ -15,42 +15,11 @@ from sqlalchemy import event
 from stockhelper_app import schemas
 from stockhelper_app.app import create_app
 from stockhelper_app.routes import routes
-from tests.postgres import Postgres
 from tests.service.conftest import serving, settings_at, settings_for
+from tests.service.steps import BEARER, TOKEN, V1
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
-
-TOKEN = "a-token-of-the-tests"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
-V1 = "/api/v1"
-
-
-def stock(tables: Postgres) -> None:
-    """Bring in three shares: one with a dividend between its bars, one with a single bar, one with none."""
-    tables.query(
-        "INSERT INTO stocks (symbol, name, exchange, listing_date) VALUES"
-        " ('000001.SZ', '平安', 'SZ', NULL), ('600519.SH', 'Moutai 100%_', 'SH', '2001-08-27'),"
-        " ('830001.BJ', 'Bare', 'BJ', NULL)"
-    )
-    tables.query(
-        "INSERT INTO daily_bars VALUES"
-        " ('600519.SH', '2026-11-18', 12, 12.5, 11.11, 12, 100, 1200.50, 1),"
-        " ('600519.SH', '2026-11-19', 10, 10, 10, 10, 9007199254740993, 123456789012345678.90, 1.2),"
-        " ('600519.SH', '2026-11-20', 10, 11, 10, 10.5, 0, 0, 1.2),"
-        " ('000001.SZ', '2026-11-20', 7, 7, 7, 7, 1, 7, 3)"
-    )
-
-
-@pytest.fixture
-def stocked(tables: Postgres) -> Postgres:
-    stock(tables)
-    return tables
-
-
-@pytest.fixture
-async def client(stocked: Postgres) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(stocked, api_token=TOKEN)) as made:
-        yield made
 
 
 async def symbols(client: httpx.AsyncClient, **query: object) -> list[str]:

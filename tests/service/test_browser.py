@@ -17,12 +17,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.browser import chromium
-from tests.migrations.conftest import Alembic
-from tests.postgres import Postgres
 from tests.service.conftest import copy_of
-from tests.service.test_api import TOKEN
-from tests.service.test_process import running, wait_until_it_answers
+from tests.service.steps import TOKEN
+from tests.support.alembic import Alembic
+from tests.support.browser import chromium
+from tests.support.postgres import Postgres
+from tests.support.service import running, wait_until_it_answers
 
 SHARES = [
     ("600519.SH", "样例酒业", 1460.0, 730),

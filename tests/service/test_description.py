@@ -12,10 +12,10 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from stockhelper_app import openapi
 from stockhelper_app.routes import operations
-from tests.migrations.conftest import Alembic
 from tests.service.live import Live, live
-from tests.service.test_api import BEARER, V1
-from tests.waiting import PATIENCE, request
+from tests.service.steps import BEARER, V1
+from tests.support.alembic import Alembic
+from tests.support.waiting import PATIENCE, request
 
 #: The same cases each time. Syncs that they start read the sample that comes with the service, and ask nobody else.
 CONFIG = schemathesis.Config.from_dict(

@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 import stockhelper_cli
 from stockhelper_app.app import create_app
 from stockhelper_app.db import HEALTH_TIMEOUT
-from tests.postgres import Postgres
 from tests.service.conftest import Lines, serving, settings_at, settings_for
-from tests.waiting import PATIENCE
+from tests.service.steps import Line
+from tests.support.postgres import Postgres
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -90,41 +89,6 @@ async def test_health_finds_the_database_again_when_its_connections_were_cut(dat
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND datname = %s"
         assert database.query(cut, "stockhelper-app", database.name) == [(True,)]
         assert (await client.get("/api/v1/health")).status_code == 200
-
-
-class Line:
-    """A connection to the database that can be frozen, as a paused container freezes it."""
-
-    def __init__(self) -> None:
-        self.flowing = asyncio.Event()
-        self.flowing.set()
-        self.port = 0
-
-    @asynccontextmanager
-    async def to(self, database: Postgres) -> AsyncIterator[Line]:
-        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                while data := await reader.read(65536):
-                    await self.flowing.wait()
-                    writer.write(data)
-                    await writer.drain()
-            except ConnectionError:
-                # The other side hung up, which is what the tests make it do.
-                return
-            finally:
-                writer.close()
-
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            theirs, ours = await asyncio.open_connection(database.host, database.port)
-            await asyncio.gather(pump(reader, ours), pump(theirs, writer))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            self.flowing.set()
-            server.close()
 
 
 async def test_health_keeps_its_limit_while_the_database_hangs_and_recovers_at_once(

@@ -14,7 +14,7 @@ import pytest
 
 from stockhelper_app.bars import COLUMNS, BarFile, Refused
 from stockhelper_app.loading import Loaded, load
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
 HEADER = ",".join(COLUMNS)
 BARS = "SELECT symbol, trade_date::text, close, volume, adjustment_factor FROM daily_bars ORDER BY 1, 2"

@@ -13,13 +13,12 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.sql import SQL, Identifier
 
-from tests.migrations.conftest import Alembic
-from tests.postgres import Postgres
-from tests.sandbox import free_port
-from tests.service.test_api import BEARER, TOKEN, V1
-from tests.service.test_process import events, running, wait_until_it_answers
-from tests.service.test_scheduler import RUNS
-from tests.waiting import PATIENCE, eventually, request
+from tests.service.steps import BEARER, RUNS, TOKEN, V1
+from tests.support.alembic import Alembic
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.service import events, running, wait_until_it_answers
+from tests.support.waiting import PATIENCE, eventually, request
 
 #: Of two syncs and an import that come to no good end, the import is no sync.
 FAILED = """

@@ -19,11 +19,9 @@ from starlette.routing import Route
 
 from stockhelper_app.app import create_app
 from stockhelper_app.pages import logins, numbers, routes, texts
-from tests.postgres import Postgres
 from tests.service.conftest import Lines, serving, settings_at, settings_for
-from tests.service.test_api import BEARER, TOKEN, V1, stocked
-
-__all__ = ["stocked"]
+from tests.service.steps import BEARER, TOKEN, V1
+from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 

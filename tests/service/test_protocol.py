@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from stockhelper_app.app import create_app
 from stockhelper_app.protocol import BoundedHttp
 from tests.service.conftest import settings_at
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,17 @@ from stockhelper_app.app import create_app
 from stockhelper_app.bars import SHANGHAI
 from stockhelper_app.scheduler import Busy, Schedule, Syncs
 from stockhelper_app.sync import latest
-from tests.fake_tushare import TOKEN, FakeTushare
-from tests.fake_tushare import serving as serving_tushare
-from tests.postgres import Postgres
-from tests.service.conftest import ROOT, settings_for
-from tests.service.test_process import running, wait_until_it_answers
-from tests.service.test_sync import LOCKS
-from tests.waiting import PATIENCE, eventually
+from tests.service.conftest import settings_for
+from tests.service.steps import LOCKS, RUNS, until
+from tests.support import ROOT
+from tests.support.fake_tushare import TOKEN, FakeTushare
+from tests.support.fake_tushare import serving as serving_tushare
+from tests.support.postgres import Postgres
+from tests.support.service import running, wait_until_it_answers
+from tests.support.waiting import PATIENCE, eventually
 
-RUNS = "SELECT outcome, rows FROM sync_runs ORDER BY id"
 #: When no test runs.
 LATER = f"{dt.datetime.now(SHANGHAI) + dt.timedelta(hours=12):%H:%M}"
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 def test_of_all_workers_one_syncs_and_the_service_answers_first(tables: Postgres, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
 from stockhelper_app.settings import MigrationSettings, Settings, SettingsError, load
-from tests.postgres import Postgres
 from tests.service.conftest import serving
+from tests.support.postgres import Postgres
 
 NASTY = [
     r"""@:/?#%'"\ """,

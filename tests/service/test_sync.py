@@ -25,18 +25,17 @@ from stockhelper_app.providers import Provider, chosen
 from stockhelper_app.providers.csv_files import SAMPLE
 from stockhelper_app.settings import Settings
 from stockhelper_app.sync import Result, main, sync
-from tests.fake_tushare import NOT_PERMITTED, TOKEN, FakeTushare, serving
-from tests.postgres import Postgres
 from tests.service.conftest import settings_for
-from tests.waiting import PATIENCE, eventually
+from tests.service.steps import LOCKS
+from tests.support import ROOT
+from tests.support.fake_tushare import NOT_PERMITTED, TOKEN, FakeTushare, serving
+from tests.support.postgres import Postgres
+from tests.support.waiting import PATIENCE, eventually
 
-ROOT = Path(__file__).parents[2]
 HEADER = ",".join(COLUMNS)
 BAR = (10, 11, 9, 10.5, 100, 100)
 RUNS = "SELECT outcome, source, first_day::text, last_day::text, rows, changed, error FROM sync_runs ORDER BY id"
 DAYS = "SELECT DISTINCT trade_date::text FROM daily_bars ORDER BY 1"
-LOCKS = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import stamina
 from stockhelper_app.providers import ProviderError, Share, chosen
 from stockhelper_app.providers.tushare import Tushare
 from stockhelper_app.settings import Settings
-from tests.fake_tushare import (
+from tests.service.conftest import Lines
+from tests.support.fake_tushare import (
     NOT_PERMITTED,
     OUT_OF_ORDER,
     TOKEN,
@@ -26,8 +27,7 @@ from tests.fake_tushare import (
     FakeTushare,
     serving,
 )
-from tests.service.conftest import Lines
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 DAY = dt.date(2026, 11, 20)
 BAR = (1460.0, 1472.5, 1451.2, 1468.8, 24133.57, 3529120.123)

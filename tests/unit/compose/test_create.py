@@ -1,4 +1,4 @@
-"""The bodies that create; that they are Compose's is shown in tests/integration/test_compose_model.py."""
+"""The bodies that create; that they are Compose's is shown in tests/contract/test_compose_model.py."""
 
 from __future__ import annotations
 

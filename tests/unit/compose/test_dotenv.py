@@ -1,4 +1,4 @@
-"""Env files by Compose's rules; that they are Compose's is shown in tests/integration/test_compose_model.py."""
+"""Env files by Compose's rules; that they are Compose's is shown in tests/contract/test_compose_model.py."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which files and variables count, what is refused and how it is told.
 
-That the result is Compose's is shown in tests/integration/test_compose_model.py.
+That the result is Compose's is shown in tests/contract/test_compose_model.py.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pytest
 
 from stockhelper_cli.compose import Build, Dependency, Healthcheck, Project, PublishedPort, load
 from stockhelper_cli.errors import ConfigError
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[3]
 OWN = {"POSTGRES_PASSWORD": "p$w", "APP_DB_PASSWORD": "q"}
 
 

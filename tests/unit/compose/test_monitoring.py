@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stockhelper_cli.compose import Project, load
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[3]
 ON = {"COMPOSE_PROFILES": "monitoring"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stockhelper_cli.converge.dockerfile import bases_of
-from tests.sandbox import ROOT
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize(

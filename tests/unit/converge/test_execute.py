@@ -11,7 +11,7 @@ from stockhelper_cli.converge.execute import execute
 from stockhelper_cli.converge.plan import Action, Condition, Draft, Kind, Plan, Rescue
 from stockhelper_cli.converge.ready import Cancelled
 from stockhelper_cli.errors import StockhelperError
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def replacing(draft: Draft, service: str, *needs: str) -> None:

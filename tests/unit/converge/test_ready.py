@@ -17,8 +17,8 @@ from stockhelper_cli.converge.plan import Condition
 from stockhelper_cli.converge.ready import STEADY_SECONDS, HttpProbe, Probe, SteadyProbe, wait_ready
 from stockhelper_cli.engine.protocol import Container
 from stockhelper_cli.errors import EngineError, StockhelperError
-from tests.fake_engine import FakeEngine
-from tests.waiting import PATIENCE
+from tests.support.fake_engine import FakeEngine
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from stockhelper_cli.converge.images import inputs_digest
 from stockhelper_cli.engine.protocol import BuildOptions
-from tests.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine
 from tests.unit.converge.world import Killed, World
 
 CHANGES = {

@@ -13,7 +13,7 @@ from stockhelper_cli.converge.reconcile import UpRules, reconcile
 from stockhelper_cli.converge.state import ObservedState, observe
 from stockhelper_cli.engine.protocol import Container, Engine, ExecResult
 from stockhelper_cli.labels import MIGRATION_HEADS
-from tests.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 STACK = """
 name: sweep

@@ -9,7 +9,7 @@ import pytest
 from stockhelper_cli.database.psql import Credentials, NotAnswering, QueryFailed, query
 from stockhelper_cli.engine.protocol import ExecResult
 from stockhelper_cli.errors import ExitCode, StockhelperError
-from tests.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 OWNER = Credentials("stockhelper", "se cret'\"$", "stock")
 

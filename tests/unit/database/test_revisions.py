@@ -8,7 +8,7 @@ import pytest
 
 from stockhelper_cli.database.revisions import Code, Position, Recorded, compare, heads_of_sources
 from stockhelper_cli.errors import ConfigError
-from tests.sandbox import ROOT
+from tests.support import ROOT
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -18,7 +18,7 @@ from stockhelper_cli.doctor.registry import Objection, objection_of, registry_of
 from stockhelper_cli.errors import EngineError
 from stockhelper_cli.findings import Finding
 from stockhelper_cli.settings import load_settings
-from tests.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 GOOD = {
     "POSTGRES_USER": "u",

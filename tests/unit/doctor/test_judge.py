@@ -14,7 +14,7 @@ from stockhelper_cli.doctor.context import Context
 from stockhelper_cli.doctor.judge import judge
 from stockhelper_cli.errors import ConfigError
 from stockhelper_cli.findings import Finding, Status
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 Examine = Callable[[Context], Finding]
 

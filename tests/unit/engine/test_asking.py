@@ -20,8 +20,8 @@ from stockhelper_cli.engine import docker_engine
 from stockhelper_cli.engine.docker_engine import CALL_SECONDS, connect
 from stockhelper_cli.engine.endpoints import Endpoint
 from stockhelper_cli.errors import EngineError
-from tests.sandbox import ROOT
-from tests.unit.machine.test_endpoints import Serve, say_nothing, unix_engine
+from tests.support import ROOT
+from tests.support.sockets import Serve, say_nothing, unix_engine
 
 VOLUME = {"Name": "data", "Labels": None}
 

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,9 +19,8 @@ import pytest
 from stockhelper_cli.engine import endpoints, http
 from stockhelper_cli.engine.endpoints import Endpoint, State, find, probe
 from stockhelper_cli.errors import EngineError
-from tests.waiting import PATIENCE
-
-Serve = Callable[[socket.socket], None]
+from tests.support.sockets import Serve, say_nothing, serving, unix_engine
+from tests.support.waiting import PATIENCE
 
 
 def answer(api: str = "1.41", server: str = "Docker/20.10.24+dfsg1 (linux)", status: str = "200 OK") -> Serve:
@@ -34,12 +32,6 @@ def answer(api: str = "1.41", server: str = "Docker/20.10.24+dfsg1 (linux)", sta
     return serve
 
 
-def say_nothing(connection: socket.socket) -> None:
-    with suppress(OSError):
-        while connection.recv(65536):
-            pass
-
-
 def drip(connection: socket.socket) -> None:
     with suppress(OSError):
         while True:
@@ -49,37 +41,6 @@ def drip(connection: socket.socket) -> None:
 
 def nobody_asks(connection: socket.socket) -> None:
     raise AssertionError("it was asked")
-
-
-@contextmanager
-def serving(listener: socket.socket, serve: Serve) -> Iterator[None]:
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                serve(connection)
-
-    thread = threading.Thread(target=accept)
-    listener.listen()
-    thread.start()
-    try:
-        yield
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
-
-
-@contextmanager
-def unix_engine(path: Path, serve: Serve) -> Iterator[Endpoint]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    with serving(listener, serve):
-        yield Endpoint(f"unix://{path}", "test")
 
 
 @pytest.fixture

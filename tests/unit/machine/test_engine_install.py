@@ -21,7 +21,7 @@ from stockhelper_cli.events import Event, Phase, Warned
 from stockhelper_cli.findings import Status
 from stockhelper_cli.machine import apt, engine_install
 from stockhelper_cli.machine.engine_install import How, ensure_engine, start_plan
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 #: An engine: answers at the socket that it is given, and writes its own number beside it.
 ENGINE = """

@@ -19,10 +19,10 @@ from stockhelper_cli.events import Event, Phase, Warned
 from stockhelper_cli.machine import images
 from stockhelper_cli.machine.base_images import Recipe, StandIn, recipe_digest
 from stockhelper_cli.machine.images import BASES, Base, BaseImage, How, ensure_images
-from tests.fake_engine import FakeEngine
-from tests.waiting import PATIENCE
+from tests.support import ROOT
+from tests.support.fake_engine import FakeEngine
+from tests.support.waiting import PATIENCE
 
-ROOT = Path(__file__).parents[3]
 PINNED = "sha256:" + "0" * 64
 PYTHON = Base("PYTHON_IMAGE", "python:9-slim", StandIn("python", "9"))
 POSTGRES = Base("POSTGRES_IMAGE", "postgres:8-alpine", StandIn("postgres", "8"))

@@ -14,8 +14,8 @@ import pytest
 from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.errors import ConfigError
 from stockhelper_cli.machine.init_env import init_env, quote, set_value
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[3]
 EXAMPLE = "# top\nPORT=1\nDB_PASSWORD=\nAPI_TOKEN=\nPASSWORD_HINT=\nGIVEN_SECRET=x\n#OTHER_SECRET=\n#LATER=3\n"
 
 

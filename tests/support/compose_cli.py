@@ -9,9 +9,11 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from tests.support import ROOT
+
 #: The version that the facts were measured on; others write other hashes.
 VERSION = "2.40."
-FOLDER = Path(__file__).parent.parent / ".cache" / "compose"
+FOLDER = ROOT / ".cache" / "compose"
 #: Seconds that any call of the oracle may take; some of its dry runs hang (a one-shot whose container is absent).
 TIME_LIMIT = 60
 
@@ -20,7 +22,7 @@ TIME_LIMIT = 60
 def compose_command() -> tuple[str, ...]:
     """Return the words that run Compose 2.40: the plugin of this machine, or our unpacked one.
 
-    Raises AssertionError where there is neither: `python -m tests.prepare` unpacks it.
+    Raises AssertionError where there is neither: `python -m tests.support.prepare` unpacks it.
     """
     for command in (("docker", "compose"), (str(FOLDER / "docker-compose"),)):
         if shutil.which(command[0]) and _version(command).startswith(VERSION):

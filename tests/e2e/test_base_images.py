@@ -18,8 +18,8 @@ from stockhelper_cli import labels
 from stockhelper_cli.engine import endpoints
 from stockhelper_cli.engine.docker_engine import connect
 from stockhelper_cli.machine.base_images import Recipe, StandIn, recipe_digest
-from tests.sandbox import client, execute, run_container
-from tests.waiting import PATIENCE, eventually
+from tests.support.sandbox import client, execute, run_container
+from tests.support.waiting import PATIENCE, eventually
 
 BASE = Path(__file__).parents[2] / "docker" / "base"
 LABEL = {"stockhelper.test": "1"}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 #: The file that tests write their own part of the stack to; `extend` puts it into COMPOSE_FILE.
 _EXTRA: Final = "compose/extra.yaml"

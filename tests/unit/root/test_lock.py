@@ -19,8 +19,8 @@ import pytest
 from stockhelper_cli import lock
 from stockhelper_cli.errors import ExitCode, StockhelperError
 from stockhelper_cli.lock import exclusive, path_for
-from tests.sandbox import ROOT
-from tests.waiting import PATIENCE
+from tests.support import ROOT
+from tests.support.waiting import PATIENCE
 
 #: Holds the lock, says so on stdout, and goes on holding it until its stdin ends.
 HOLDER = """

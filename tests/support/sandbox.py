@@ -7,10 +7,8 @@ import fcntl
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,11 +31,10 @@ from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
-from tests.waiting import eventually, request
+from tests.support import PREFIX, ROOT
+from tests.support.ports import free_port
+from tests.support.waiting import eventually, request
 
-ROOT = Path(__file__).parent.parent
-#: What every name begins with that tests give; leftovers are found by it.
-PREFIX = "shtest-"
 #: The names of this run begin so: another run, at the same time on the same engine, keeps its own.
 RUN_PREFIX = f"{PREFIX}{os.getpid()}-"
 #: One image for all tests of a checkout: copies of the same sources have the same digest, so it is built once. Another
@@ -47,21 +44,7 @@ APP_IMAGE = f"localhost/stockhelper-test-app:{hashlib.sha256(str(ROOT).encode())
 NEXT_POSTGRES = "localhost/stockhelper-postgres:17"
 #: Seconds that any one command may take.
 TIME_LIMIT = 300
-#: Below those that a kernel or an engine chooses from where nobody has asked for one.
-_PORTS = range(20_000, 32_000)
 _COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on, and that no other test is given while this process lives."""
-    while True:
-        port = random.choice(_PORTS)
-        with socket.socket(socket.AF_UNIX) as claim, socket.socket() as listener, contextlib.suppress(OSError):
-            # A name in the kernel alone, which goes with this process: whoever got the port may take it much later.
-            claim.bind(f"\0{PREFIX}port-{port}")
-            listener.bind(("127.0.0.1", port))
-            claim.detach()
-            return port
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +149,7 @@ class Sandbox:
         self, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the real `docker compose` in it."""
-        from tests.compose_cli import compose_command
+        from tests.support.compose_cli import compose_command
 
         done = subprocess.run(
             [*compose_command(), *arguments],

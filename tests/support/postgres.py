@@ -20,7 +20,7 @@ import pytest
 from docker.errors import APIError, DockerException, NotFound
 from psycopg.sql import SQL, Composed, Identifier
 
-from tests.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually
 
 #: Every object on the engine that belongs to a test; whoever finds one later may remove it.
 LABEL = {"stockhelper.test": "1"}

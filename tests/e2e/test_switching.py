@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.e2e.interop.oracle import assert_nothing_to_do
+from tests.e2e.oracle import assert_nothing_to_do
 from tests.e2e.steps import healthy, runs
-from tests.sandbox import Sandbox, names_of, sandbox
-from tests.waiting import eventually
+from tests.support.sandbox import Sandbox, names_of, sandbox
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.engine, pytest.mark.compose]
 

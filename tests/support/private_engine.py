@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually
 
 
 class PrivateEngine:

@@ -13,7 +13,7 @@ from stockhelper_cli.compose import Project
 from stockhelper_cli.engine.protocol import Container, ExecResult, Port
 from stockhelper_cli.errors import Conflict, EngineError, StockhelperError
 from stockhelper_cli.status import status, urls_of
-from tests.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine
 
 STACK = """
 name: seen

@@ -30,10 +30,10 @@ from stockhelper_cli.compose.create import container_spec, network_spec, volume_
 from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.engine.protocol import Container, Mount
 from stockhelper_cli.errors import ConfigError
-from tests.compose_cli import TIME_LIMIT, compose_command
+from tests.support import ROOT
+from tests.support.compose_cli import TIME_LIMIT, compose_command
 
 UNIT = Path(__file__).parents[1] / "unit" / "compose"
-ROOT = Path(__file__).parents[2]
 
 #: One file each, or a folder whose files are given in order of their names.
 CASES = sorted(path for path in (UNIT / "files").iterdir() if path.suffix == ".yaml" or list(path.glob("*.yaml")))

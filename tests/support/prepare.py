@@ -11,12 +11,11 @@ import tempfile
 from pathlib import Path
 
 from stockhelper_cli.main import run
-from tests import browser, compose_cli
-from tests.sandbox import NEXT_POSTGRES, sandbox
+from tests.support import ROOT, browser, compose_cli
+from tests.support.sandbox import NEXT_POSTGRES, sandbox
 
 if __name__ == "__main__":
-    root = Path(__file__).parent.parent
-    code = run(["--directory", str(root), "--yes", "setup"])
+    code = run(["--directory", str(ROOT), "--yes", "setup"])
     if code:
         sys.exit(code)
     # The major that the tests upgrade to and what watches the stack, while the rest is made; where they are there

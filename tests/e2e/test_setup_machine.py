@@ -16,7 +16,8 @@ from stockhelper_cli.events import Event, Warned
 from stockhelper_cli.machine.engine_install import How as EngineHow
 from stockhelper_cli.machine.images import How as ImageHow
 from stockhelper_cli.machine.setup import SetupResult, setup
-from tests.sandbox import ROOT, base_images, client
+from tests.support import ROOT
+from tests.support.sandbox import base_images, client
 
 LABEL = {"stockhelper.test": "1"}
 SOURCES = "/src/stockhelper_cli"

@@ -1,4 +1,4 @@
-"""A real Chromium, the distribution's: installed by `python -m tests.prepare`, driven by Playwright."""
+"""A real Chromium, the distribution's: installed by `python -m tests.support.prepare`, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stockhelper_cli.machine import apt
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

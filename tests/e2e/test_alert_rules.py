@@ -11,8 +11,9 @@ import pytest
 import yaml
 from docker.models.containers import Container
 
-from tests.sandbox import ROOT, client, execute, monitoring_images, run_container
-from tests.test_readme import rows
+from tests.support import ROOT
+from tests.support.readme import rows
+from tests.support.sandbox import client, execute, monitoring_images, run_container
 
 MONITORING = ROOT / "compose" / "monitoring"
 RULES = MONITORING / "alerts.yml"
