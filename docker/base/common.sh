@@ -22,15 +22,21 @@ sources() {
         return
     fi
     codename=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || return 0
-    # One line for each index that apt would fetch, whatever format its sources are written in.
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' | sort -u |
-        while read -r uri release component; do
-            [ "$component" = main ] || continue
-            case $release in
-                "$codename" | "$codename-updates" | "$codename-security")
-                    echo "deb [signed-by=$keyring] $uri $1${release#"$codename"} main" ;;
-            esac
-        done
+    # From apt's configuration, in whatever format it is written. Without --no-release-info, apt leaves out the indexes
+    # that this machine has not fetched yet, so the image would depend on what the machine did before.
+    apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        sort -u | awk -v own="$codename" -v release="$1" -v signed="[signed-by=$keyring]" '
+            $3 == "main" && ($2 == own || $2 == own "-updates" || $2 == own "-security") {
+                suffix = substr($2, length(own) + 1)
+                print "deb", signed, $1, release suffix, "main"
+                if (suffix == "") archive = $1
+                if (suffix == "-security") security = 1
+            }
+            END {
+                # As the official images have it. A mirror keeps it beside the archive, as APT_MIRROR does.
+                sub("/$", "", archive)
+                if (archive && !security) print "deb", signed, archive "-security", release "-security", "main"
+            }'
 }
 
 # Print this machine's own ways to reach a mirror (proxies, certificates, clock tolerance), one apt option a line:

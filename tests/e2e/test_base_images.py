@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
+import subprocess
+import tarfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,11 +23,12 @@ from stockhelper_cli import labels
 from stockhelper_cli.engine import endpoints
 from stockhelper_cli.engine.docker_engine import connect
 from stockhelper_cli.machine.base_images import Recipe, StandIn, recipe_digest
-from tests.support.sandbox import client, execute, run_container
+from tests.support.sandbox import TIME_LIMIT, client, execute, run_container
 from tests.support.waiting import PATIENCE, eventually
 
 BASE = Path(__file__).parents[2] / "docker" / "base"
 LABEL = {"stockhelper.test": "1"}
+SOURCES = "etc/apt/sources.list.d/debian.sources"
 PASSWORD = "it's @:/?#%\"\\ $x"
 PGDATA = "/var/lib/postgresql/data"
 #: What a server says when it takes connections.
@@ -92,6 +98,42 @@ def test_python_carries_no_caches_no_manuals_and_nothing_of_this_machines_config
         find /usr/lib -name 'libpython3*.a'
     """
     assert run_container(python, ["sh", "-c", script], labels=LABEL) == ""
+
+
+def test_stand_ins_have_the_security_suite(python: str, postgres: str) -> None:
+    for image in (python, postgres):
+        sources = run_container(image, ["cat", f"/{SOURCES}"], labels=LABEL, entrypoint="")
+        assert re.findall("^Suites: .*-security$", sources, re.MULTILINE), image
+
+
+def test_python_is_the_same_whatever_apt_has_fetched(tmp_path: Path) -> None:
+    """Build the stand-in with all, some and none of the machine's package lists, and compare what is in it."""
+    lists = tmp_path / "all"
+    (lists / "partial").mkdir(parents=True)
+    update = ["apt-get", "update", "-qq", "-o", f"Dir::State::lists={lists}"]
+    subprocess.run(update, check=True, timeout=TIME_LIMIT)
+    some, none = tmp_path / "some", tmp_path / "none"
+    shutil.copytree(lists, some, ignore=shutil.ignore_patterns("*security*"))
+    (none / "partial").mkdir(parents=True)
+
+    def contents(folder: Path) -> tuple[str, str]:
+        """Return the apt sources and the packages of a root file system built with these package lists."""
+        config = folder.with_suffix(".conf")
+        config.write_text(f'Dir::State::lists "{folder}";\n')
+        archive = folder.with_suffix(".tar")
+        with archive.open("wb") as file:
+            command = [str(BASE / "python" / "recipe.sh"), "3.13"]
+            environment = {**os.environ, "APT_CONFIG": str(config)}
+            subprocess.run(command, stdout=file, env=environment, check=True, timeout=TIME_LIMIT)
+        with tarfile.open(archive) as tar:
+            texts = [tar.extractfile(f"./{name}") for name in (SOURCES, "var/lib/dpkg/status")]
+            sources, status = (text.read().decode() for text in texts if text)
+        return sources, "\n".join(re.findall("^(?:Package|Version): .*$", status, re.MULTILINE))
+
+    with ThreadPoolExecutor(2) as pool:
+        first, *others = pool.map(contents, (lists, some, none))
+    assert "-security" in first[0]
+    assert [other == first for other in others] == [True, True]
 
 
 # --- what watches the stack
