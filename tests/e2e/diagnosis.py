@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +13,7 @@ from stockhelper_cli.doctor import explain
 from stockhelper_cli.doctor.catalogue import all_checks
 from stockhelper_cli.doctor.checks import app_health, app_version, network_tls
 from stockhelper_cli.doctor.context import Context
-from stockhelper_cli.main import main, run
+from stockhelper_cli.main import main
 from tests.support.sandbox import Result, Sandbox
 from tests.support.waiting import PATIENCE
 
@@ -57,7 +55,7 @@ def diagnosed(result: Result) -> Diagnosis:
 
 def diagnose(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> Diagnosis:
     """Ask `doctor` what is wrong with a project."""
-    return diagnosed(run_here(project, "doctor", "--json", *arguments, environment=environment))
+    return diagnosed(run_patiently(project, "doctor", "--json", *arguments, environment=environment))
 
 
 @contextmanager
@@ -76,17 +74,10 @@ def patience() -> Iterator[None]:
         yield
 
 
-def run_here(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
-    """Run `stockhelper` with patience in this process, which spares half of the time."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        patience(),
-        patch.dict(os.environ, project.environment(environment or {}), clear=True),
-        redirect_stdout(out),
-        redirect_stderr(err),
-    ):
-        code = run(["-C", str(project.root), *arguments])
-    return Result(code, out.getvalue(), err.getvalue())
+def run_patiently(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> Result:
+    """Run `stockhelper` with patience in this process."""
+    with patience():
+        return project.run(*arguments, environment=environment)
 
 
 def patient_command(*arguments: str) -> list[str]:

@@ -23,7 +23,7 @@ import pytest
 
 from stockhelper_cli.lock import exclusive
 from tests.e2e.altering import altering, in_json
-from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only, patient_command, run_here
+from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only, patient_command, run_patiently
 from tests.e2e.listening import listening, own_address
 from tests.e2e.steps import explained, without_override
 from tests.support.ports import free_port
@@ -274,7 +274,7 @@ def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -
         network = f"{project.name}_default"
         for part in (f"left for {network}", "given out to shtest-left, shtest-right"):
             assert part in diagnosis.told("network.pools")
-        error = run_here(project, "up", "--json", environment=environment).json["error"]
+        error = run_patiently(project, "up", "--json", environment=environment).json["error"]
         assert error["message"] == f"could not create the network {network}"
         assert [finding["id"] for finding in error["findings"]] == ["network.pools"]
 
@@ -563,16 +563,16 @@ def test_only_tells_of_what_was_asked_and_of_what_stands_in_its_way(project: San
 # --- up explains itself
 def test_up_ends_with_what_doctor_finds_about_its_failure(project: Sandbox) -> None:
     project.set("POSTGRES_IMAGE", f"127.0.0.1:{free_port()}/absent:15")
-    result = run_here(project, "up", "--json")
+    result = run_patiently(project, "up", "--json")
     assert result.code == 4
     error = result.json["error"]
     assert error["code"] == "image.registry"
     assert [finding["id"] for finding in error["findings"]] == ["network.registry"]
-    explained(run_here(project, "up"), 4, "what doctor finds:", "network.registry")
+    explained(run_patiently(project, "up"), 4, "what doctor finds:", "network.registry")
 
 
 def test_a_finding_that_says_the_same_as_the_error_is_not_said_twice(project: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", project.port)):
-        result = run_here(project, "up", "--json")
+        result = run_patiently(project, "up", "--json")
         assert [finding["id"] for finding in result.json["error"]["findings"]] == ["config.ports"]
-        assert "what doctor finds" not in run_here(project, "up").err
+        assert "what doctor finds" not in run_patiently(project, "up").err

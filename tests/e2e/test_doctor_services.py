@@ -17,7 +17,7 @@ import pytest
 from stockhelper_cli.engine.docker_engine import DockerEngine
 from stockhelper_cli.errors import EngineError
 from tests.e2e.altering import altering, in_json
-from tests.e2e.diagnosis import Diagnosis, diagnose, names_only, run_here
+from tests.e2e.diagnosis import Diagnosis, diagnose, names_only, run_patiently
 from tests.e2e.tunnel import tunnel
 from tests.support.ports import free_port
 from tests.support.sandbox import TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
@@ -114,7 +114,7 @@ def test_a_container_that_ran_out_of_memory_is_named_as_such_by_up_too(project: 
     write(project, hungry={"command": ["tail", "/dev/zero"], **limits, **WAITED_FOR})
 
     def told_after_up() -> str:
-        error = run_here(project, "up", "--json").json["error"]
+        error = run_patiently(project, "up", "--json").json["error"]
         assert [finding["id"] for finding in error["findings"]] == ["stack.exited"]
         return names_only(project, "stack.exited").told("stack.exited")
 
@@ -125,7 +125,7 @@ def test_a_container_that_ran_out_of_memory_is_named_as_such_by_up_too(project: 
 def test_a_service_that_exits_again_and_again_is_named_by_up_too(project: Sandbox) -> None:
     command = ["sh", "-c", "echo going down; exit 3"]
     write(project, looping={"command": command, "restart": "unless-stopped", **WAITED_FOR})
-    error = run_here(project, "up", "--json").json["error"]
+    error = run_patiently(project, "up", "--json").json["error"]
     assert [finding["id"] for finding in error["findings"]] == ["stack.restarting"]
     told = names_only(project, "stack.restarting").told("stack.restarting")
     assert "looping restarts again and again" in told

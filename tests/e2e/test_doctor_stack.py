@@ -19,7 +19,7 @@ import pytest
 
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
-from tests.e2e.diagnosis import diagnose, names_only, patient_command, run_here
+from tests.e2e.diagnosis import diagnose, names_only, patient_command, run_patiently
 from tests.e2e.steps import explained, health, healthy, runs
 from tests.support.ports import free_port
 from tests.support.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, sandbox
@@ -207,7 +207,7 @@ def test_a_password_that_was_changed_in_env_only_is_named_beside_another_fault_a
     container(shared, "app").stop()
     told = names_only(shared, "db.password", "stack.running").told("db.password")
     assert "refuses the password of stockhelper" in told
-    error = run_here(shared, "up", "--json").json["error"]
+    error = run_patiently(shared, "up", "--json").json["error"]
     assert (error["code"], [f["id"] for f in error["findings"]]) == ("db.password_drift", ["db.password"])
     mended = diagnose(shared, "--fix", "db.password", "stack.running", "--yes")
     assert (mended.named, set(mended.fixed)) == (set(), {"db.password", "stack.running"})
@@ -384,7 +384,7 @@ def test_an_image_of_another_major_is_warned_of_while_the_old_one_serves(shared:
         other = {"POSTGRES_IMAGE": image}
         diagnosis = names_only(shared, "db.major", environment=other)
         assert "is of PostgreSQL 15, and the image is PostgreSQL 16" in diagnosis.told("db.major")
-        error = run_here(shared, "up", "--json", environment=other).json["error"]
+        error = run_patiently(shared, "up", "--json", environment=other).json["error"]
         assert (error["code"], [f["id"] for f in error["findings"]]) == ("db.other_major", ["db.major"])
 
 
@@ -404,7 +404,7 @@ def test_another_container_on_the_volume_is_warned_of(shared: Sandbox) -> None:
 def test_an_app_that_cannot_reach_its_database_tells_so(faulty: Sandbox) -> None:
     with_app(faulty, environment="{POSTGRES_PORT: '1'}")
     container(faulty, "app").remove(force=True)
-    error = run_here(faulty, "up", "--timeout", "10", "--json").json["error"]
+    error = run_patiently(faulty, "up", "--timeout", "10", "--json").json["error"]
     assert (error["code"], [f["id"] for f in error["findings"]]) == ("service.unhealthy", ["app.health"])
     eventually(lambda: health(faulty) == 503 and b"database not reachable" in container(faulty, "app").logs(tail=8))
     told = names_only(faulty, "app.health").told("app.health")
@@ -499,7 +499,7 @@ def test_a_first_start_that_was_never_finished_is_named_and_begun_anew_only_with
     assert diagnosis.named == {"db.initialised"}
     assert "nothing is removed" in diagnosis.told("db.initialised")
     assert not diagnosis.findings["db.initialised"]["fixable"]
-    explained(run_here(small, "up"), 3, "what doctor finds:", "nothing is removed")
+    explained(run_patiently(small, "up"), 3, "what doctor finds:", "nothing is removed")
     assert execute(database, *psql, "DROP TABLE mine")[0] == 0
     assert diagnose(small, *skipping).findings["db.initialised"]["fixable"]
     mended = diagnose(small, "--fix", "db.initialised", "--yes", *skipping)

@@ -10,7 +10,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from tests.e2e.diagnosis import diagnose, run_here
+from tests.e2e.diagnosis import diagnose, run_patiently
 from tests.e2e.steps import explained
 from tests.support.ports import free_port
 from tests.support.registry import Registry, serving
@@ -158,7 +158,7 @@ def test_a_mirror_that_is_not_there_is_named_and_doctor_asks_nobody_else(project
 
     explained(project.run("images", "pull", environment=environment), 4, gone, "connection refused")
 
-    findings = json.dumps(run_here(project, "doctor", "--json", "--only", "network", environment=environment).json)
+    findings = json.dumps(run_patiently(project, "doctor", "--json", "--only", "network", environment=environment).json)
     assert f"dial tcp {gone}: connect: connection refused" in findings
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.diagnosis import run_here
+from tests.e2e.diagnosis import run_patiently
 from tests.e2e.steps import explained
 from tests.support.sandbox import RUN_PREFIX, Result, Sandbox, client, sandbox
 from tests.support.waiting import eventually
@@ -92,7 +92,7 @@ SHELL = {"SHELL_SECRET": CANARIES["shell"]}
 
 def report(project: Sandbox, file: Path, **environment: str) -> tuple[Any, Mapping[str, str]]:
     """Write a report, and return its result and its members."""
-    result = run_here(project, "doctor", "--report", str(file), "--json", environment={**SHELL, **environment})
+    result = run_patiently(project, "doctor", "--report", str(file), "--json", environment={**SHELL, **environment})
     assert result.code == 0, result.out + result.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with tarfile.open(file) as archive:

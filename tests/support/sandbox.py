@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
 from tests.support import PREFIX, ROOT
+from tests.support.in_process import run_in_process
 from tests.support.ports import free_port
 from tests.support.waiting import eventually, request
 
@@ -44,6 +46,8 @@ APP_IMAGE = f"localhost/stockhelper-test-app:{hashlib.sha256(str(ROOT).encode())
 NEXT_POSTGRES = "localhost/stockhelper-postgres:17"
 #: Seconds that any one command may take.
 TIME_LIMIT = 300
+#: Verbs that pass their streams on to a command in a container.
+_PASSING_ON = frozenset({"exec", "shell", "psql"})
 _COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
 
 
@@ -93,18 +97,26 @@ class Sandbox:
 
     def command(self, *arguments: str) -> list[str]:
         """Return the words that run `stockhelper` with these arguments."""
-        return [sys.executable, "-m", "stockhelper_cli", *arguments]
+        return [str(Path(sys.executable).with_name("stockhelper")), *arguments]
 
     def run(
         self,
         *arguments: str,
         cwd: Path | None = None,
-        stdin: str = "",
+        stdin: str | None = None,
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
+        fresh: bool = False,
     ) -> Result:
-        """Run `stockhelper` to its end; `within` are words that go before its own."""
-        return self.launch([*within, *self.command(*arguments)], environment, cwd=cwd, stdin=stdin)
+        """Run `stockhelper` to its end, in this process unless the test is about the process, or needs another one.
+
+        A verb that passes streams on, something to read, words `within` which it runs, and a run beside others in a
+        thread of its own need a fresh process; `fresh` asks for one.
+        """
+        beside = threading.current_thread() is not threading.main_thread()
+        if fresh or within or beside or stdin is not None or not _PASSING_ON.isdisjoint(arguments):
+            return self.launch([*within, *self.command(*arguments)], environment, cwd=cwd, stdin=stdin or "")
+        return Result(*run_in_process(arguments, cwd or self.root, self.environment(environment or {})))
 
     def launch(
         self,
