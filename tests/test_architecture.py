@@ -207,7 +207,8 @@ def top(name: str) -> str:
     return name.split(".")[0]
 
 
-def test_the_sdk_and_the_real_engine_are_imported_only_when_an_engine_is_asked() -> None:
+def test_real_engine_is_not_imported_at_module_level() -> None:
+    """Modules import the SDK and the real engine only when an engine is used."""
     importing = {
         (file.relative_to(CLI).as_posix(), node.lineno)
         for file in python_files(CLI)
@@ -228,7 +229,7 @@ def test_the_service_and_the_cli_know_nothing_of_each_other() -> None:
     assert across == []
 
 
-def test_migrations_import_nothing_but_the_service_alembic_and_the_database() -> None:
+def test_migrations_import_only_service_alembic_and_database() -> None:
     # psycopg is the driver below both: env.py names the type of its connection.
     allowed = {"stockhelper_app", "alembic", "sqlalchemy", "psycopg", *sys.stdlib_module_names}
     foreign = {
@@ -282,9 +283,9 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["logs", "--tail", "3", "app"]], ids=" ".join)
-def test_a_look_at_the_stack_imports_no_more_than_what_reads_compose_files(
-    arguments: list[str], tmp_path: Path
-) -> None:
+def test_status_and_logs_import_only_yaml(arguments: list[str], tmp_path: Path) -> None:
+    """Besides the standard library, `status` and `logs` import only what reads Compose files."""
+
     def serve(connection: socket.socket) -> None:
         what = connection.recv(65536).split()[1]
         head = b"HTTP/1.0 200 OK" if what == b"/_ping" or b"/containers/json" in what else b"HTTP/1.0 404 Not Found"
@@ -383,3 +384,10 @@ def test_tests_import_no_test_and_no_foreign_conftest() -> None:
             ):
                 wrong.append(f"{file.relative_to(ROOT)}: {name}")
     assert wrong == []
+
+
+def test_names_of_tests_have_at_most_60_characters() -> None:
+    """A name says what is tested, and the docstring tells the story."""
+    functions = [node for file in python_files(ROOT / "tests") for node in ast.walk(tree_of(file))]
+    names = [node.name for node in functions if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [name for name in names if name.startswith("test_") and len(name) > 60] == []

@@ -38,13 +38,15 @@ def test_help(world: World, snapshot: Snapshot, verb: str) -> None:
     snapshot(answer.out)
 
 
-def test_up_builds_and_starts_everything_and_says_where_it_answers(world: World, snapshot: Snapshot) -> None:
+def test_up_builds_starts_and_reports_the_address(world: World, snapshot: Snapshot) -> None:
+    """The first `up` builds the image, starts every service and prints the address of the app."""
     answer = world.run("up")
     assert answer.code == 0
     snapshot(f"{answer.out}--- stderr\n{ordered(answer.err)}")
 
 
-def test_up_again_says_that_there_is_nothing_to_do_and_does_nothing(world: World, snapshot: Snapshot) -> None:
+def test_up_again_reports_nothing_to_do(world: World, snapshot: Snapshot) -> None:
+    """A second `up` says that there is nothing to do and does not change the engine."""
     world.run("up")
     calls = list(world.engine.calls)
     answer = world.run("up")
@@ -66,7 +68,8 @@ def test_up_dry_run_prints_the_plan_with_causes_and_does_nothing(world: World, s
     ],
     ids=["pip", "apt"],
 )
-def test_a_build_behind_a_proxy_that_it_does_not_trust_names_setup(world: World, said: str) -> None:
+def test_build_behind_untrusted_proxy_suggests_setup(world: World, said: str) -> None:
+    """A build that rejects the certificate of a proxy fails, and the message suggests `setup`."""
     world.engine.build_failure = [said, "returned a non-zero code: 1"]
     answer = world.run("up")
     assert answer.code == 1

@@ -80,7 +80,8 @@ def test_a_file_that_cannot_be_used_exits_1_with_its_reason(up: World, file: str
 
 
 @pytest.mark.parametrize("verb", ["import", "sync"])
-def test_a_program_that_ends_without_an_answer_is_told_with_what_it_said(up: World, file: str, verb: str) -> None:
+def test_program_without_a_result_is_reported_with_its_output(up: World, file: str, verb: str) -> None:
+    """If the program in the app ends without a result, the error shows its exit code and output."""
     answers(up, "not JSON", "[1]", code=137, said="Killed\n")
     answer = up.run("data", verb, *([file] if verb == "import" else []))
     assert answer.code == 1

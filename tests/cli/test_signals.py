@@ -65,9 +65,10 @@ def test_a_build_or_pull_that_says_nothing_is_given_up(
     assert "Traceback" not in err
 
 
-def test_a_second_signal_gives_the_cursor_back_and_waits_for_nothing(
+def test_second_signal_ends_at_once_and_shows_the_cursor(
     project: Project, hanging: Callable[[str], Mapping[str, str]]
 ) -> None:
+    """A second Ctrl-C ends `up` without waiting and shows the cursor again."""
     environment = hanging("start")  # which is short on a real engine, and is waited for
     with project.on_terminal("up", environment=environment) as screen:
         assert Path(environment["HANGS"]).read_text().startswith("start ")
@@ -82,9 +83,10 @@ def test_a_second_signal_gives_the_cursor_back_and_waits_for_nothing(
 
 
 @SIGNALS
-def test_a_question_to_the_engine_takes_no_signal_for_a_failure_of_its_own(
+def test_signal_during_an_engine_query_is_no_engine_error(
     project: Project, tmp_path: Path, number: signal.Signals, code: int, word: str
 ) -> None:
+    """A signal during a request to the engine is reported as an interruption, not as an engine error."""
     with socket.socket(socket.AF_UNIX) as engine:
         engine.bind(str(tmp_path / "engine.sock"))
         engine.listen()
@@ -142,7 +144,8 @@ def test_ctrl_c_at_a_question_interrupts(project: Project) -> None:
     assert project.calls == []
 
 
-def test_what_was_written_when_a_signal_came_is_not_written_again() -> None:
+def test_signal_during_a_write_does_not_repeat_the_output() -> None:
+    """Output that was written when a signal arrived is not written again."""
     script = """
 import os, signal, sys
 from stockhelper_cli import main, streams

@@ -61,9 +61,8 @@ def test_a_failure_that_nobody_reads_keeps_its_code(project: Project, unread: in
 # --- the result
 
 
-def test_a_result_that_nobody_reads_ends_as_any_tool_whose_pipe_broke_and_the_work_is_done(
-    project: Project, unread: int
-) -> None:
+def test_unread_result_ends_with_broken_pipe_after_the_work(project: Project, unread: int) -> None:
+    """If nobody reads the result, `up` finishes its work and exits like any tool with a broken pipe."""
     done = project.run("up", stdout=unread, stderr=unread)
     assert (done.returncode, whole(project)) == (NO_READER, True)
 
@@ -111,7 +110,8 @@ def lines(text: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n").splitlines()
 
 
-def test_on_a_terminal_each_thing_has_one_row_and_the_cursor_comes_back(project: Project) -> None:
+def test_terminal_shows_progress_rows_and_restores_the_cursor(project: Project) -> None:
+    """On a terminal, each resource has its own progress row, and the cursor is shown again at the end."""
     with project.on_terminal("up") as screen:
         assert screen.code() == 0
     assert "✓ container stockhelper-db-1" in screen.text
@@ -144,9 +144,8 @@ def test_a_pipe_without_utf_8_is_no_reason_to_fail(project: Project, arguments: 
 # --- places
 
 
-def test_it_works_in_a_path_with_blanks_and_letters_of_other_scripts_from_a_folder_within(
-    plain_environment: None, tmp_path: Path
-) -> None:
+def test_subfolder_of_a_path_with_spaces_and_unicode_works(plain_environment: None, tmp_path: Path) -> None:
+    """`up` and `status` work from a subfolder of a path with spaces and non-Latin letters."""
     root = tmp_path / "股票 助手 é"
     copy_project(root)
     project = Project(root, tmp_path / "calls")

@@ -211,7 +211,8 @@ def test_what_compose_refuses_is_refused_with_its_line(broken: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("broken", BROKEN_LATER)
-def test_what_compose_refuses_of_a_later_file_is_refused_with_its_line(broken: str, tmp_path: Path) -> None:
+def test_error_in_a_later_file_is_rejected_with_its_line(broken: str, tmp_path: Path) -> None:
+    """What Compose rejects in a second file is rejected with its line."""
     files = [tmp_path / "first.yaml", tmp_path / "compose.yaml"]
     files[0].write_text("services: {a: {image: x}, b: {image: y}}")
     files[1].write_text(BROKEN_LATER[broken])

@@ -113,7 +113,7 @@ def test_a_container_carries_its_own_labels_and_its_images(lab: Lab) -> None:
     assert carried.items() >= {**image_of(lab.engine, lab.image).labels, **lab.labels, "a": "b"}.items()
 
 
-def test_a_container_is_found_by_name_by_id_and_by_the_beginning_of_its_id(lab: Lab) -> None:
+def test_container_is_found_by_name_id_and_short_id(lab: Lab) -> None:
     name = lab.create()
     identity = lab.engine.container(name).id
     assert re.fullmatch("[0-9a-f]{64}", identity)
@@ -171,7 +171,8 @@ def test_starting_what_runs_changes_nothing(lab: Lab) -> None:
     assert lab.engine.container(name) == before
 
 
-def test_what_ended_by_itself_keeps_its_exit_code_and_may_be_started_again(lab: Lab) -> None:
+def test_finished_container_keeps_exit_code_and_starts_again(lab: Lab) -> None:
+    """A container that ends by itself keeps its exit code and can be started again."""
     name = lab.finished(code=3)
     first = lab.engine.container(name)
     assert (first.status, first.exit_code, first.ports) == ("exited", 3, ())
@@ -200,7 +201,8 @@ def test_stopping_what_does_not_run_changes_nothing(lab: Lab) -> None:
         assert lab.engine.container(name) == before
 
 
-def test_a_paused_container_can_be_stopped_but_neither_started_nor_asked(lab: Lab) -> None:
+def test_paused_container_can_only_be_stopped(lab: Lab) -> None:
+    """A paused container can be stopped, but neither started nor used for a command."""
     name = lab.run()
     lab.pause(name)
     assert lab.engine.container(name).status == "paused"
@@ -213,7 +215,8 @@ def test_a_paused_container_can_be_stopped_but_neither_started_nor_asked(lab: La
     assert lab.engine.container(name).status == "exited"
 
 
-def test_a_paused_container_goes_on_when_it_is_unpaused_and_keeps_its_start(lab: Lab) -> None:
+def test_unpaused_container_keeps_its_start_time(lab: Lab) -> None:
+    """An unpaused container continues with its old start time, and unpausing it twice fails."""
     name = lab.run()
     before = lab.engine.container(name)
     lab.pause(name)
@@ -233,7 +236,8 @@ def test_a_published_port_is_told_while_the_container_runs(lab: Lab) -> None:
     assert (published.host_ip, published.host_port, published.container) == ("127.0.0.1", port, "80/tcp")
 
 
-def test_a_taken_port_refuses_the_start_and_leaves_the_container_as_it_was(lab: Lab) -> None:
+def test_busy_port_fails_the_start_and_keeps_the_container(lab: Lab) -> None:
+    """A start fails if its port is taken, and the container stays as it was and can start later."""
     port = free_port()
     lab.run("first", **publishing(port))
     second = lab.create("second", **publishing(port))
@@ -283,7 +287,7 @@ def test_a_renamed_container_has_only_its_new_name(lab: Lab) -> None:
     lab.create("one")
 
 
-def test_a_container_cannot_be_given_a_name_that_is_taken_or_its_own(lab: Lab) -> None:
+def test_rename_to_a_taken_or_the_same_name_fails(lab: Lab) -> None:
     one, two = lab.create("one"), lab.create("two")
     with pytest.raises(Conflict):
         lab.engine.rename(one, two)
@@ -323,7 +327,8 @@ def test_mounts_are_told_by_kind_name_and_target(lab: Lab, tmp_path: Path) -> No
     assert mounts == {"/data": ("volume", volume), "/here": ("bind", "")}
 
 
-def test_a_path_that_the_container_declares_gets_a_volume_without_a_name_of_anybodys(lab: Lab) -> None:
+def test_declared_path_gets_an_anonymous_volume(lab: Lab) -> None:
+    """A path that the container declares as a volume gets an anonymous one."""
     volume = lab.volume()
     name = lab.create(Volumes={"/own": {}, "/data": {}}, host={"Binds": [f"{volume}:/data"]})
     mounts = {mount.target: mount.name for mount in lab.engine.container(name).mounts}
@@ -333,7 +338,8 @@ def test_a_path_that_the_container_declares_gets_a_volume_without_a_name_of_anyb
 
 
 @pytest.mark.parametrize("volumes", [False, True], ids=["kept", "removed"])
-def test_only_volumes_without_a_name_go_with_a_container_and_only_when_told(lab: Lab, volumes: bool) -> None:
+def test_removal_deletes_anonymous_volumes_only_on_request(lab: Lab, volumes: bool) -> None:
+    """Named volumes are never removed with a container, and anonymous ones only with `volumes=True`."""
     named = lab.volume()
     name = lab.create(Volumes={"/own": {}}, host={"Binds": [f"{named}:/data"]})
     (anonymous,) = {mount.name for mount in lab.engine.container(name).mounts} - {named}
@@ -414,7 +420,8 @@ def test_a_followed_log_begins_where_it_is_told(lab: Lab) -> None:
     assert [line.partition(b" ")[2] for line in lab.engine.follow(name, tail=0)] == []
 
 
-def test_a_followed_log_is_ended_from_another_thread_without_an_error(lab: Lab) -> None:
+def test_followed_log_is_closed_by_another_thread(lab: Lab) -> None:
+    """Closing a followed log from another thread ends it without an error."""
     stream = lab.engine.follow(lab.run(says=["one"]))
     seen = threading.Event()
     lines: list[bytes] = []
@@ -434,7 +441,8 @@ def test_a_followed_log_is_ended_from_another_thread_without_an_error(lab: Lab) 
 
 
 # --- commands in a container
-def test_what_a_container_writes_is_told_apart_by_stream_from_its_first_byte_to_its_end(lab: Lab) -> None:
+def test_attached_output_is_complete_and_split_by_stream(lab: Lab) -> None:
+    """Attached output is split into stdout and stderr, from the first byte to the last."""
     name = lab.create(ends=0, says=["one", "two"], complains=["oh", "no"])
     output = lab.engine.attach(name)
     lab.engine.start(name)
@@ -537,7 +545,7 @@ def test_a_file_is_read_out_of_a_container_in_any_state(lab: Lab, state: str) ->
         lab.engine.read_file("absent", "/etc/passwd")
 
 
-def test_a_container_that_has_written_nothing_has_written_no_bytes(lab: Lab) -> None:
+def test_container_without_writes_has_zero_written_bytes(lab: Lab) -> None:
     assert lab.engine.written_bytes(lab.run()) == 0
 
 
@@ -635,7 +643,8 @@ def test_a_container_joins_and_leaves_further_networks(lab: Lab) -> None:
     assert [attachment.network for attachment in lab.engine.container(name).networks] == [first]
 
 
-def test_joining_twice_and_leaving_what_one_is_not_in_are_refused(lab: Lab) -> None:
+def test_joining_twice_or_leaving_another_network_fails(lab: Lab) -> None:
+    """A container can neither join a network twice nor leave one that it is not in."""
     network, other = lab.network(), lab.network("other")
     name = lab.run(host={"NetworkMode": network})
     with pytest.raises(EngineError):
@@ -644,7 +653,8 @@ def test_joining_twice_and_leaving_what_one_is_not_in_are_refused(lab: Lab) -> N
         lab.engine.disconnect(other, name)
 
 
-def test_before_api_1_44_a_container_is_created_in_one_network_only(lab: Lab) -> None:
+def test_create_in_two_networks_needs_api_1_44(lab: Lab) -> None:
+    """Before API 1.44, a container can be created in one network only."""
     networks = [lab.network("first"), lab.network("second")]
     config: Mapping[str, Any] = {"EndpointsConfig": {network: {} for network in networks}}
     if lab.engine.info().api_version >= (1, 44):
@@ -655,7 +665,8 @@ def test_before_api_1_44_a_container_is_created_in_one_network_only(lab: Lab) ->
         lab.create(host={"NetworkMode": networks[0]}, NetworkingConfig=config)
 
 
-def test_a_container_remembers_the_id_of_its_network_and_does_not_start_in_another_of_that_name(lab: Lab) -> None:
+def test_stopped_container_does_not_start_in_a_new_network(lab: Lab) -> None:
+    """A container keeps the id of its network and does not start in a new one with the same name."""
     network = lab.network()
     name = lab.run(host={"NetworkMode": network})
     lab.engine.stop(name)
@@ -667,7 +678,8 @@ def test_a_container_remembers_the_id_of_its_network_and_does_not_start_in_anoth
         lab.engine.start(name)
 
 
-def test_a_container_that_never_ran_starts_in_the_network_of_that_name(lab: Lab) -> None:
+def test_never_started_container_starts_in_a_new_network(lab: Lab) -> None:
+    """A container that never ran starts in a recreated network of the same name."""
     network = lab.network()
     name = lab.create(host={"NetworkMode": network})
     lab.engine.remove_network(network)
@@ -717,7 +729,8 @@ def test_an_absent_image_is_none(lab: Lab) -> None:
     assert lab.engine.image("sha256:" + "0" * 64) is None
 
 
-def test_an_imported_image_is_found_by_name_and_id_with_its_labels(lab: Lab) -> None:
+def test_imported_image_is_found_by_name_and_id(lab: Lab) -> None:
+    """An imported image is found by its name and its id, and has its labels."""
     reference = lab.imported(changes=["LABEL a=b"])
     image = image_of(lab.engine, reference)
     assert re.fullmatch("sha256:[0-9a-f]{64}", image.id)
@@ -779,7 +792,8 @@ def test_a_registry_that_does_not_answer_is_told_apart(lab: Lab) -> None:
     assert raised.value.cause
 
 
-def test_a_registry_that_does_not_answer_is_told_apart_when_it_is_only_asked(lab: Lab) -> None:
+def test_unreachable_registry_query_has_its_error_code(lab: Lab) -> None:
+    """Asking an unreachable registry for an image fails with the same error code as a pull."""
     with pytest.raises(EngineError) as raised:
         lab.engine.ask_registry("localhost:1/shtest-absent:1")
     assert raised.value.code == "image.registry"
@@ -809,7 +823,7 @@ def test_what_is_no_archive_cannot_be_loaded(lab: Lab) -> None:
 
 
 # --- builds
-def test_a_build_gives_a_named_labelled_image_and_says_what_it_does(lab: Lab, tmp_path: Path) -> None:
+def test_build_tags_and_labels_the_image_and_reports_steps(lab: Lab, tmp_path: Path) -> None:
     said: list[str] = []
     options = lab.context(tmp_path, "FROM scratch\nCOPY payload /\n", payload="x")
     identity = lab.engine.build(options, lambda line, current, total: said.append(line))
@@ -819,7 +833,7 @@ def test_a_build_gives_a_named_labelled_image_and_says_what_it_does(lab: Lab, tm
     assert any(line.startswith("Step 1/") for line in said)
 
 
-def test_a_build_that_fails_shows_its_last_lines_and_leaves_no_image(lab: Lab, tmp_path: Path) -> None:
+def test_failed_build_shows_last_lines_and_leaves_no_image(lab: Lab, tmp_path: Path) -> None:
     from tests.support.fake_engine import FakeEngine
 
     options = lab.context(tmp_path, f"FROM {lab.image}\nRUN echo on the way >&2 && exit 7\n")
@@ -834,7 +848,8 @@ def test_a_build_that_fails_shows_its_last_lines_and_leaves_no_image(lab: Lab, t
     assert lab.engine.image(options.tag) is None
 
 
-def test_the_files_of_a_build_are_those_that_the_ignore_file_lets_through(engine: Engine, tmp_path: Path) -> None:
+def test_build_context_has_the_files_not_ignored(engine: Engine, tmp_path: Path) -> None:
+    """A build sends only the files that the ignore file lets through."""
     (tmp_path / ".dockerignore").write_text("# only these\n*\n!app\n**/__pycache__\n")
     for name in ("Dockerfile", ".env", "app/main.py", "app/__pycache__/main.pyc", "app/deep/er.py", "other/x.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

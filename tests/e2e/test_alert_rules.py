@@ -103,9 +103,8 @@ def test_every_alert_is_tested_to_begin_and_not_to() -> None:
     ],
     ids=["never", "too soon", "too late"],
 )
-def test_rules_that_alarm_never_or_too_soon_or_too_late_fail_their_tests(
-    prometheus: Container, pattern: str, wrong: str
-) -> None:
+def test_rules_that_never_fire_or_fire_too_soon_or_late_fail(prometheus: Container, pattern: str, wrong: str) -> None:
+    """Rules that never fire, or fire too soon or too late, fail their tests."""
     folder = Path(prometheus.labels["folder"])
     faulty, count = re.subn(pattern, wrong, RULES.read_text(), flags=re.S)
     assert count == len(NAMES)

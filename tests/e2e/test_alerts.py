@@ -145,7 +145,8 @@ def test_the_metrics_tell_of_the_backup_that_was_verified(watched: Watched) -> N
     eventually(lambda: value(watched, "stockhelper_backup_timestamp_seconds") == made)
 
 
-def test_status_doctor_and_compose_take_the_two_for_services_like_the_others(watched: Watched) -> None:
+def test_monitoring_services_are_reported_like_the_others(watched: Watched) -> None:
+    """`status`, `doctor` and Compose treat Prometheus and Alertmanager like the other services."""
     project = watched.project
     status = project.run("status", "--json")
     assert status.code == 0
@@ -157,7 +158,8 @@ def test_status_doctor_and_compose_take_the_two_for_services_like_the_others(wat
 
 
 @pytest.mark.parametrize("service", MONITORING)
-def test_neither_may_do_more_than_it_needs_or_be_reached_from_outside(watched: Watched, service: str) -> None:
+def test_monitoring_services_have_least_privilege(watched: Watched, service: str) -> None:
+    """Prometheus and Alertmanager have minimal rights and limits, and are reachable from this machine only."""
     container = watched.project.container(service)
     host = container["HostConfig"]
     assert container["Config"]["User"] == "65534:65534"

@@ -162,7 +162,8 @@ def test_a_dump_of_pg_dump_is_restored_without_a_manifest(kept: Sandbox, backup:
     explained(kept.run("backup", "verify", str(dump)), 7, "it has no manifest")
 
 
-def test_a_restore_wins_against_open_sessions_and_a_paused_service(kept: Sandbox, backup: Path) -> None:
+def test_restore_succeeds_with_open_sessions_and_a_paused_app(kept: Sandbox, backup: Path) -> None:
+    """A restore succeeds although a session holds a lock and the app is paused."""
     kept.psql("TRUNCATE sentinels")
     app = client().containers.get(f"{kept.name}-app-1")
     with session(kept, "BEGIN; LOCK TABLE stocks IN ACCESS SHARE MODE"):
@@ -183,7 +184,7 @@ def test_nobody_is_asked_without_a_terminal(kept: Sandbox, backup: Path) -> None
     explained(kept.run("restore", "absent.dump", "--yes"), 7, "absent.dump cannot be read")
 
 
-def test_a_restore_killed_at_any_command_leaves_the_old_or_the_new_whole(kept: Sandbox, backup: Path) -> None:
+def test_killed_restore_leaves_a_complete_old_or_new_database(kept: Sandbox, backup: Path) -> None:
     """Kill at the first command, then at the second …, until a run gets through; the next run always does."""
     kept.psql("DELETE FROM sentinels WHERE id > 10")
     seen, undone = set(), False
@@ -269,9 +270,8 @@ def test_an_interrupted_backup_leaves_nothing(kept: Sandbox, backup: Path) -> No
     assert files(kept) == before
 
 
-def test_a_full_disk_for_backups_is_named_and_nothing_is_left_on_it(
-    kept: Sandbox, backup: Path, tmp_path: Path
-) -> None:
+def test_backup_on_a_full_disk_is_reported_and_leaves_nothing(kept: Sandbox, backup: Path, tmp_path: Path) -> None:
+    """A full backup disk is reported, and no incomplete backup is left on it."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path)], check=True)
     try:
         result = kept.run("backup", "create", environment={"BACKUP_DIR": str(tmp_path)})

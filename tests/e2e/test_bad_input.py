@@ -92,7 +92,8 @@ def test_a_port_that_a_process_holds_is_named_with_the_process(project: Sandbox,
     refused(project, result, 4, f"port {project.port} on 127.0.0.1 is taken", f"pid {os.getpid()}", "APP_PORT")
 
 
-def test_a_port_that_a_container_holds_is_named_with_the_container(project: Sandbox, stack: Sandbox) -> None:
+def test_port_of_a_container_is_reported_with_its_name(project: Sandbox, stack: Sandbox) -> None:
+    """A port that a container holds is reported with the name of that container."""
     project.set("APP_PORT", str(stack.port))
 
     refused(project, project.run("up"), 4, f"port {stack.port} ", f"{stack.name}-app-1", "APP_PORT")
@@ -161,7 +162,8 @@ def test_an_env_file_in_utf_16(project: Sandbox) -> None:
     refused(project, project.run("up"), 3, ".env:1: is UTF-16")
 
 
-def test_an_env_file_with_a_byte_order_mark_and_windows_line_ends_is_accepted(project: Sandbox) -> None:
+def test_env_file_with_bom_and_crlf_is_accepted(project: Sandbox) -> None:
+    """An .env file with a byte order mark and Windows line endings is accepted."""
     path = project.root / ".env"
     text = path.read_text()
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
@@ -174,7 +176,8 @@ def test_an_env_file_with_a_byte_order_mark_and_windows_line_ends_is_accepted(pr
 # --- the compose files
 
 
-def test_a_compose_file_with_an_unknown_key_names_the_one_that_may_be_meant(project: Sandbox) -> None:
+def test_compose_file_with_unknown_key_suggests_a_key(project: Sandbox) -> None:
+    """An unknown key in a Compose file is reported with its line and the key that was probably meant."""
     line = insert(project.root / "compose" / "compose.yaml", "    mem_limit: ${DB_MEMORY", "    mem_limits: 1g")
 
     result = project.run("up")

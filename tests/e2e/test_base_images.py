@@ -88,7 +88,8 @@ def test_python_has_what_the_official_slim_image_has(python: str) -> None:
     run_container(python, ["sh", "-c", script], labels=LABEL)
 
 
-def test_python_carries_no_caches_no_manuals_and_nothing_of_this_machines_configuration(python: str) -> None:
+def test_python_image_has_no_caches_manuals_or_host_settings(python: str) -> None:
+    """The Python image has no caches, no manuals and no settings of this machine."""
     script = """
         find /var/cache/apt /var/lib/apt/lists /var/log /usr/share/man /tmp /var/tmp -type f ! -name lock
         find /usr/share/doc -type f ! -name copyright
@@ -142,9 +143,8 @@ def test_python_is_the_same_whatever_apt_has_fetched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "version", "tool"), [("prometheus", "2.53", "promtool"), ("alertmanager", "0.28", "amtool")]
 )
-def test_what_watches_the_stack_is_small_and_has_what_the_official_image_has(
-    family: str, version: str, tool: str
-) -> None:
+def test_monitoring_images_are_small_and_complete(family: str, version: str, tool: str) -> None:
+    """The Prometheus and Alertmanager images are small and contain what the official images contain."""
     image = built(StandIn(family, version))
     script = f"""
         test "$(id -u)" = 65534
@@ -260,7 +260,8 @@ def test_postgres_is_small_and_says_how_it_is_run(postgres: str) -> None:
     assert {f"PGDATA={PGDATA}", "PG_MAJOR=15", "LANG=C.UTF-8"} <= set(config["Env"])
 
 
-def test_started_by_root_it_runs_as_uid_70_on_data_that_are_its_own(cluster: Cluster) -> None:
+def test_postgres_started_as_root_runs_as_uid_70(cluster: Cluster) -> None:
+    """A PostgreSQL container started as root runs as uid 70, which owns the data directory."""
     container = ready(cluster.run())
     uids = answer(container, "sh", "-c", "grep -hE '^(Uid|Gid):' /proc/1/status | cut -f2-5 | sort -u")
     assert uids == "70\t70\t70\t70"
@@ -385,7 +386,8 @@ echo not run > 6.txt
 """
 
 
-def test_scripts_of_the_first_boot_run_in_order_on_a_server_that_only_the_socket_reaches(cluster: Cluster) -> None:
+def test_init_scripts_run_in_order_over_the_socket_only(cluster: Cluster) -> None:
+    """Scripts of the first start run in order, while the server is reachable over the socket only."""
     environment = {"POSTGRES_PASSWORD": PASSWORD, "POSTGRES_USER": "owner", "POSTGRES_DB": "app"}
     container = ready(cluster.run(environment=environment, before=SCRIPTS), user="owner", db="app")
     assert tcp(container, "SELECT * FROM t", user="owner", db="app").splitlines() == [
@@ -402,7 +404,8 @@ def test_scripts_of_the_first_boot_run_in_order_on_a_server_that_only_the_socket
     assert tcp(container, "SELECT count(*) FROM t", user="owner", db="app") == "5"
 
 
-def test_a_script_that_fails_fails_the_boot_and_the_next_one_begins_again(cluster: Cluster) -> None:
+def test_failed_init_script_fails_the_start_and_is_retried(cluster: Cluster) -> None:
+    """A failing script fails the first start, and the next start begins again."""
     container = cluster.run(before="echo 'CREATE TABLE t (); SELECT 1/0' > /docker-entrypoint-initdb.d/1.sql")
     assert exit_code(container) != 0
     assert "division by zero" in log(container)
@@ -411,7 +414,8 @@ def test_a_script_that_fails_fails_the_boot_and_the_next_one_begins_again(cluste
 
 
 @pytest.mark.parametrize("hardened", [False, True])
-def test_a_first_boot_that_is_killed_half_way_is_never_taken_for_a_whole_one(cluster: Cluster, hardened: bool) -> None:
+def test_killed_first_start_is_never_taken_as_complete(cluster: Cluster, hardened: bool) -> None:
+    """A first start that is killed half way is repeated, and a complete one is not."""
     options = HARDENED if hardened else {}
     environment = {"POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": "app"}
     # While initdb works, and while the server of the first boot runs its scripts.
@@ -439,7 +443,8 @@ def test_a_first_boot_that_is_told_to_stop_does(cluster: Cluster) -> None:
     assert "beginning again" in log(ready(cluster.run()))
 
 
-def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(cluster: Cluster) -> None:
+def test_data_folder_with_other_files_is_rejected(cluster: Cluster) -> None:
+    """A data folder with other files in it is rejected and left unchanged."""
     container = cluster.run(before=f"echo precious > {PGDATA}/file")
     assert exit_code(container) == 1
     assert "is not empty, and is no cluster either" in log(container)

@@ -22,7 +22,8 @@ def composed(stack: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield made
 
 
-def test_compose_brings_the_stack_up_healthy_from_the_projects_root(composed: Sandbox) -> None:
+def test_compose_starts_a_healthy_stack(composed: Sandbox) -> None:
+    """Compose starts a healthy stack from the root of the project."""
     assert healthy(composed)
     assert composed.container("db")["State"]["Health"]["Status"] == "healthy"
     assert composed.container("app")["State"]["Health"]["Status"] == "healthy"
@@ -40,7 +41,8 @@ def test_up_adopts_what_compose_brought_up_and_changes_nothing(composed: Sandbox
     assert composed.run("status").code == 0
 
 
-def test_down_takes_down_what_compose_brought_up_and_compose_finds_the_data_again(composed: Sandbox) -> None:
+def test_down_removes_a_stack_of_compose_and_keeps_its_data(composed: Sandbox) -> None:
+    """`down` removes a stack that Compose started, and Compose finds the data afterwards."""
     composed.psql("INSERT INTO stocks (symbol, name, exchange) VALUES ('600519.SH', 'Kweichow Moutai', 'SH')")
 
     assert composed.run("down").code == 0
@@ -82,7 +84,8 @@ def test_compose_changes_nothing_that_up_brought_up(stack: Sandbox) -> None:
     assert stack.up().plan == []
 
 
-def test_compose_takes_down_what_up_brought_up_and_keeps_the_data(stack: Sandbox) -> None:
+def test_compose_removes_a_stack_of_up_and_keeps_its_data(stack: Sandbox) -> None:
+    """Compose removes a stack that `up` started and keeps its data."""
     stack.compose("down")
     assert names_of(stack.name) == [f"{stack.name}_postgres_data"]
 

@@ -166,7 +166,8 @@ def test_a_wrong_call_is_told_before_anything_is_loaded(stocked: Sandbox, tmp_pa
     assert bars(stocked, "600005.SH") == []
 
 
-def test_a_sync_fetches_what_is_missing_and_again_what_is_asked_for(stocked: Sandbox) -> None:
+def test_sync_fetches_missing_days_and_requested_days_again(stocked: Sandbox) -> None:
+    """A sync fetches days that are missing, and fetches days again that are requested."""
     assert eventually(lambda: SAMPLE in stocked.psql(RUNS))
     eventually(lambda: nobody_syncs(stocked))
     assert stocked.run("data", "sync").out == "Nothing to do: no trading day is missing (csv).\n"

@@ -78,7 +78,8 @@ def test_no_engine_is_one_failure_and_exit_4(project: Sandbox) -> None:
     assert diagnosis.statuses("config.compose") == ["ok"]
 
 
-def test_a_context_that_does_not_exist_or_points_nowhere_is_named(project: Sandbox, tmp_path: Path) -> None:
+def test_missing_or_unreachable_context_is_reported(project: Sandbox, tmp_path: Path) -> None:
+    """A Docker context that does not exist or points nowhere is reported."""
     gone = names_only(project, "engine.reachable", environment={"DOCKER_CONTEXT": "gone"})
     assert (gone.code, '"gone" (DOCKER_CONTEXT) does not exist' in gone.told("engine.reachable")) == (4, True)
     environment = {"DOCKER_CONFIG": str(tmp_path)}
@@ -114,7 +115,8 @@ def test_an_engine_that_says_nothing_is_named_in_time(project: Sandbox, tmp_path
     assert time.monotonic() - began < PATIENCE
 
 
-def test_an_engine_that_is_stuck_is_told_from_one_that_is_not_there(project: Sandbox, tmp_path: Path) -> None:
+def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, tmp_path: Path) -> None:
+    """An engine that hangs is reported in time, and not as an unreachable one."""
     over = threading.Event()
 
     def stuck(head: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -183,7 +185,9 @@ def test_memory_that_is_used_up_is_measured(project: Sandbox, tmp_path: Path) ->
     assert "0.2 GB of memory are free" in diagnosis.told("engine.memory")
 
 
-def test_that_a_restart_of_the_engine_is_one_of_the_containers_is_told(project: Sandbox, tmp_path: Path) -> None:
+def test_engine_without_live_restore_is_reported(project: Sandbox, tmp_path: Path) -> None:
+    """The report says when a restart of the engine also restarts the containers."""
+
     def told(live: bool) -> bool:
         alter = in_json(lambda info: info.update(LiveRestoreEnabled=live))
         with altering(tmp_path / f"{live}.sock", INFO, alter) as environment:
@@ -194,7 +198,7 @@ def test_that_a_restart_of_the_engine_is_one_of_the_containers_is_told(project: 
 
 
 # --- the network
-def test_a_registry_is_asked_for_what_is_missing_and_only_for_that(project: Sandbox) -> None:
+def test_registry_is_asked_only_for_missing_images(project: Sandbox) -> None:
     assert "none is needed" in diagnose(project).told("network.registry")
     image = f"127.0.0.1:{free_port()}/absent:15"
     project.set("POSTGRES_IMAGE", image)
@@ -234,9 +238,10 @@ def refusing(status: int, headers: str, body: str) -> Callable[[socket.socket], 
     ],
     ids=["limited", "login", "denied", "unknown"],
 )
-def test_what_a_registry_says_is_told_from_its_being_out_of_reach(
+def test_registry_error_is_not_reported_as_unreachable(
     project: Sandbox, registry: Callable[[socket.socket], object], said: str, remedy: str
 ) -> None:
+    """What a registry answers is reported as such, and not as an unreachable registry."""
     with listening("127.0.0.1", registry) as port:
         image = f"127.0.0.1:{port}/absent:15"
         project.set("POSTGRES_IMAGE", image)
@@ -246,7 +251,8 @@ def test_what_a_registry_says_is_told_from_its_being_out_of_reach(
         assert remedy in told.told("network.registry")
 
 
-def test_a_proxy_that_the_engine_does_not_have_is_named_where_it_needs_one(project: Sandbox, tmp_path: Path) -> None:
+def test_proxy_missing_in_the_engine_is_reported_if_needed(project: Sandbox, tmp_path: Path) -> None:
+    """A proxy that the engine does not have is reported only when the engine needs one."""
     environment = {"https_proxy": "http://me:canary-secret@proxy.invalid:3128"}
     assert "needs none now" in names_only(project, environment=environment).told("network.proxy")
     project.set("POSTGRES_IMAGE", f"127.0.0.1:{free_port()}/absent:15")
@@ -279,7 +285,8 @@ def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -
         assert [finding["id"] for finding in error["findings"]] == ["network.pools"]
 
 
-def test_a_mirror_out_of_a_builds_reach_is_warned_of_when_a_build_is_due(project: Sandbox) -> None:
+def test_mirror_unreachable_for_a_due_build_is_a_warning(project: Sandbox) -> None:
+    """A package mirror that a build cannot reach is a warning when a build is due."""
     project.set("APT_MIRROR", f"http://{own_address()}:{free_port()}/debian")
     diagnosis = names_only(project, "network.mirror")
     assert (diagnosis.statuses("network.mirror"), diagnosis.code) == (["warning"], 0)
@@ -289,7 +296,8 @@ def test_a_mirror_out_of_a_builds_reach_is_warned_of_when_a_build_is_due(project
 
 
 @pytest.mark.parametrize("address", ["loopback", "nobody"])
-def test_an_index_out_of_a_builds_reach_is_named_when_a_build_is_due(project: Sandbox, address: str) -> None:
+def test_index_unreachable_for_a_due_build_is_reported(project: Sandbox, address: str) -> None:
+    """A package index that a build cannot reach is reported when a build is due."""
     host = "127.0.0.1" if address == "loopback" else own_address()
     project.set("PIP_INDEX_URL", f"http://{host}:{free_port()}/simple")
     diagnosis = names_only(project, "network.index")
@@ -297,7 +305,8 @@ def test_an_index_out_of_a_builds_reach_is_named_when_a_build_is_due(project: Sa
     assert said in diagnosis.told("network.index")
 
 
-def test_an_index_that_is_no_url_is_named_and_its_password_is_not_shown(project: Sandbox) -> None:
+def test_index_that_is_no_url_is_reported_without_password(project: Sandbox) -> None:
+    """A package index that is not a URL is reported without its password."""
     project.set("PIP_INDEX_URL", "https://me:canary-secret@index.invalid:port/simple")
     diagnosis = names_only(project, "network.index")
     assert "PIP_INDEX_URL is not a URL" in diagnosis.told("network.index")
@@ -325,7 +334,8 @@ def intercepted(folder: Path, host: str) -> Iterator[tuple[int, Path]]:
         yield port, folder / "ca.pem"
 
 
-def test_intercepted_tls_is_named_with_its_issuer_until_the_build_trusts_it(project: Sandbox, tmp_path: Path) -> None:
+def test_intercepted_tls_is_reported_until_the_build_trusts_it(project: Sandbox, tmp_path: Path) -> None:
+    """Intercepted TLS is reported with its issuer until the build trusts it."""
     with intercepted(tmp_path, own_address()) as (port, root):
         project.set("PIP_INDEX_URL", f"https://{own_address()}:{port}/simple")
         stranger = names_only(project, "network.tls")
@@ -386,7 +396,8 @@ def test_a_base_image_that_is_too_old_is_warned_of_with_its_date(project: Sandbo
         assert part in diagnosis.told("image.age")
 
 
-def test_an_image_of_another_architecture_is_warned_of_unless_it_is_asked_for(project: Sandbox, tmp_path: Path) -> None:
+def test_image_of_another_architecture_is_reported(project: Sandbox, tmp_path: Path) -> None:
+    """An image of another architecture is reported unless the Compose file asks for it."""
     alter = in_json(lambda image: image.update(Architecture="riscv64"))
     image = base_images()["POSTGRES_IMAGE"]
     with altering(tmp_path / "docker.sock", asking_for(image), alter) as environment:
@@ -431,7 +442,8 @@ def test_an_env_in_utf16_is_named_and_written_as_utf8_and_kept(project: Sandbox)
     assert (kept.read_bytes().decode("utf-16"), kept.stat().st_mode & 0o777) == (before.decode(), 0o600)
 
 
-def test_line_ends_and_a_mark_that_a_shell_would_trip_over_are_told_beside_an_ok(project: Sandbox) -> None:
+def test_env_with_bom_and_crlf_is_ok_with_a_note(project: Sandbox) -> None:
+    """A byte order mark and CRLF line endings in .env are mentioned, but the check passes."""
     env = project.root / ".env"
     env.write_bytes(b"\xef\xbb\xbf" + env.read_bytes().replace(b"\n", b"\r\n"))
     told = names_only(project).told("config.env")
@@ -449,7 +461,8 @@ def test_an_env_that_others_can_read_is_named_and_closed(project: Sandbox) -> No
     assert env.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_slip_in_a_key_is_named_with_what_was_meant_and_an_own_key_is_not(project: Sandbox) -> None:
+def test_key_with_a_typo_is_reported_but_an_extra_key_is_not(project: Sandbox) -> None:
+    """A key with a typo is reported with the probable name, and an extra key is not a problem."""
     project.set("MY_OWN_SERVICES_SETTING", "1")
     assert "MY_OWN_SERVICES_SETTING" in names_only(project).told("config.keys")
     project.set("LOG_LEVL", "DEBUG")
@@ -466,7 +479,8 @@ def test_every_value_that_is_not_valid_is_named_at_once(project: Sandbox) -> Non
     assert "APP_PORT is not a whole number" in told
 
 
-def test_a_required_key_that_is_misspelt_is_one_failure_that_says_so(project: Sandbox) -> None:
+def test_required_key_with_a_typo_is_one_failure(project: Sandbox) -> None:
+    """A required key with a typo is reported as one failure that names the right key."""
     env = project.root / ".env"
     env.write_text(env.read_text().replace("POSTGRES_PASSWORD=", "POSTGRES_PASWORD="))
     told = names_only(project, "config.values").told("config.values")
@@ -516,7 +530,8 @@ def test_a_mount_that_the_service_may_not_write_to_is_named(project: Sandbox) ->
 
 
 # --- several
-def test_two_faults_at_once_are_both_named_and_problems_come_first(project: Sandbox) -> None:
+def test_two_problems_are_reported_most_severe_first(project: Sandbox) -> None:
+    """Two problems are both reported, the most severe one first."""
     (project.root / ".env").chmod(0o640)
     with socket.create_server(("127.0.0.1", project.port)):
         assert names_only(project, "config.env_private", "config.ports").code == 1
@@ -541,7 +556,8 @@ def test_without_a_terminal_nothing_is_mended_unless_told_so(project: Sandbox) -
     assert (project.root / ".env").stat().st_mode & 0o777 == 0o644
 
 
-def test_a_fix_waits_for_nobody_who_is_at_work_on_the_project_and_looking_needs_no_lock(project: Sandbox) -> None:
+def test_fix_during_another_run_fails_but_checks_work(project: Sandbox) -> None:
+    """During another run, `doctor` needs no lock to check, but `--fix` fails at once."""
     (project.root / ".env").chmod(0o644)
     with exclusive(client().info()["ID"], project.name):
         names_only(project, "config.env_private")
@@ -553,7 +569,8 @@ def test_an_id_alone_and_one_that_there_is_not_are_refused(project: Sandbox) -> 
     explained(project.run("doctor", "--only", "config.envy"), 2, "did you mean config.env?")
 
 
-def test_only_tells_of_what_was_asked_and_of_what_stands_in_its_way(project: Sandbox) -> None:
+def test_only_option_reports_the_check_and_what_blocks_it(project: Sandbox) -> None:
+    """`--only` reports the requested check and any failed check that it depends on."""
     assert set(diagnose(project, "--only", "config.ports").findings) == {"config.ports"}
     dead = diagnose(project, "--only", "config.ports", environment={"DOCKER_HOST": "unix:///nowhere.sock"})
     assert set(dead.findings) == {"config.ports", "engine.reachable"}
@@ -571,7 +588,8 @@ def test_up_ends_with_what_doctor_finds_about_its_failure(project: Sandbox) -> N
     explained(run_patiently(project, "up"), 4, "what doctor finds:", "network.registry")
 
 
-def test_a_finding_that_says_the_same_as_the_error_is_not_said_twice(project: Sandbox) -> None:
+def test_finding_equal_to_the_error_is_not_repeated(project: Sandbox) -> None:
+    """A finding that says the same as the error is not shown again."""
     with socket.create_server(("127.0.0.1", project.port)):
         result = run_patiently(project, "up", "--json")
         assert [finding["id"] for finding in result.json["error"]["findings"]] == ["config.ports"]

@@ -63,7 +63,8 @@ def container(project: Sandbox, service: str) -> Any:
 
 
 # --- whether they run
-def test_services_that_are_well_are_no_fault_nor_is_a_stack_that_is_stopped_or_down(project: Sandbox) -> None:
+def test_healthy_stopped_or_removed_stack_has_no_problems(project: Sandbox) -> None:
+    """Healthy services are no problem, and neither is a stack that is stopped or down."""
     assert names_only(project).statuses("stack.running", "stack.logs", "stack.writes") == ["ok"] * 3
     assert project.run("stop").code == 0
     assert "stopped; stockhelper up" in names_only(project).told("stack.running")
@@ -99,7 +100,8 @@ def test_what_does_not_run_beside_others_is_named_and_started(project: Sandbox) 
     assert {container(project, name).status for name in ("idle", "gone", "frozen")} == {"running"}
 
 
-def test_a_container_that_was_killed_is_named_with_its_exit_code_and_last_words(project: Sandbox) -> None:
+def test_killed_container_is_reported_with_its_last_output(project: Sandbox) -> None:
+    """A killed container is reported with its exit code and its last lines."""
     write(project, wordy={"command": ["sh", "-c", "echo so far so good; exec sleep 600"]})
     project.up()
     eventually(lambda: container(project, "wordy").logs())
@@ -109,7 +111,8 @@ def test_a_container_that_was_killed_is_named_with_its_exit_code_and_last_words(
         assert part in told
 
 
-def test_a_container_that_ran_out_of_memory_is_named_as_such_by_up_too(project: Sandbox) -> None:
+def test_container_out_of_memory_is_reported_also_by_up(project: Sandbox) -> None:
+    """Both `up` and `doctor` report that a container ran out of memory."""
     limits = {"mem_limit": "32m", "memswap_limit": "32m"}
     write(project, hungry={"command": ["tail", "/dev/zero"], **limits, **WAITED_FOR})
 
@@ -152,7 +155,8 @@ def test_a_restart_that_helped_is_told_beside_an_ok(project: Sandbox, tmp_path: 
 
 
 # --- what their checks say
-def test_a_service_that_its_check_calls_unhealthy_is_named_with_what_it_said(project: Sandbox) -> None:
+def test_unhealthy_service_is_reported_with_check_output(project: Sandbox) -> None:
+    """An unhealthy service is reported with the output of its last health check."""
     test = "test -e /tmp/well || { echo all is lost; exit 1; }"
     write(project, ill={"healthcheck": {"test": ["CMD-SHELL", test], "interval": "100ms", "retries": 1}})
     project.run("up", "--timeout", "1")
@@ -161,7 +165,8 @@ def test_a_service_that_its_check_calls_unhealthy_is_named_with_what_it_said(pro
     assert "ill is unhealthy\nits last check said: all is lost" in told
 
 
-def test_a_service_that_is_healthy_only_now_and_then_is_warned_of(project: Sandbox) -> None:
+def test_service_with_unstable_health_is_a_warning(project: Sandbox) -> None:
+    """A service that is healthy only now and then is a warning."""
     # Each check undoes what the one before did.
     test = "if test -e /tmp/well; then rm /tmp/well; exit 1; else touch /tmp/well; fi"
     check = {"test": ["CMD-SHELL", test], "interval": "100ms", "retries": 3}
@@ -192,7 +197,8 @@ def test_a_log_that_nothing_bounds_is_warned_of_with_its_size(project: Sandbox) 
     assert "wordy: 3." in diagnosis.told("stack.logs")
 
 
-def test_what_is_written_outside_of_volumes_is_measured_and_warned_of_when_it_is_much(project: Sandbox) -> None:
+def test_large_writes_outside_of_volumes_are_a_warning(project: Sandbox) -> None:
+    """Data written outside of volumes is measured, and much of it is a warning."""
     write(project, scribe={"read_only": False})
     project.up()
     assert "scribe 0 MB" in names_only(project).told("stack.writes")
@@ -207,7 +213,8 @@ def test_what_is_written_outside_of_volumes_is_measured_and_warned_of_when_it_is
     assert b"A /tmp/report" in subprocess.run(command.split(), check=True, capture_output=True).stdout
 
 
-def test_a_volume_that_the_service_may_not_write_to_is_named_with_the_way_out(project: Sandbox) -> None:
+def test_volume_without_write_access_is_reported_with_a_fix(project: Sandbox) -> None:
+    """A volume that the service cannot write to is reported with a command that fixes it."""
     write(project, barred={"user": "10001:10001", "volumes": ["reports:/reports"]}, volumes=("reports",))
     project.up()
     diagnosis = names_only(project, "stack.volumes")
@@ -220,7 +227,8 @@ def test_a_volume_that_the_service_may_not_write_to_is_named_with_the_way_out(pr
 
 
 # --- what is left of others
-def test_an_orphan_is_told_of_and_warned_of_when_it_is_in_the_way(project: Sandbox) -> None:
+def test_orphan_is_mentioned_and_reported_if_in_the_way(project: Sandbox) -> None:
+    """An orphan is only mentioned, until it holds a port that a service needs."""
     ports = {"ports": [f"127.0.0.1:{free_port()}:80"]}
     write(project, former=ports)
     project.up()
@@ -232,7 +240,8 @@ def test_an_orphan_is_told_of_and_warned_of_when_it_is_in_the_way(project: Sandb
     assert "stockhelper up --remove-orphans" in told
 
 
-def test_what_a_killed_up_left_is_told_beside_an_ok_until_it_runs_twice_and_is_finished(project: Sandbox) -> None:
+def test_leftover_of_a_killed_up_is_a_warning_if_it_runs(project: Sandbox) -> None:
+    """A leftover of a killed `up` passes with a note, becomes a warning if it runs, and can be fixed."""
     write(project, well={"environment": {"CHANGED": "1"}})
     former = container(project, "well")
     with tunnel() as way:

@@ -68,7 +68,8 @@ def with_app(project: Sandbox, **keys: str) -> None:
 
 
 # --- healthy
-def test_a_stack_that_is_up_has_no_fault_tells_of_everything_and_is_left_as_it_was(shared: Sandbox) -> None:
+def test_running_stack_passes_every_check_unchanged(shared: Sandbox) -> None:
+    """A running stack passes every check, and `doctor` does not change it."""
     before = runs(shared)
     diagnosis = names_only(shared)
     assert (diagnosis.code, runs(shared)) == (0, before)
@@ -121,7 +122,8 @@ def test_an_image_older_than_its_sources_is_told_beside_an_ok(shared: Sandbox) -
     assert f"the next stockhelper up builds {APP_IMAGE} anew" in diagnosis.told("image.current")
 
 
-def test_the_mirror_of_a_build_is_its_base_images_which_its_containers_tell(shared: Sandbox) -> None:
+def test_default_mirror_is_read_from_the_base_image(shared: Sandbox) -> None:
+    """Without a mirror setting, a build uses the mirror of its base image."""
     with changed(shared):
         told = diagnose(shared, "--only", "network.mirror").told("network.mirror")
     assert "the base image's" in told
@@ -139,7 +141,8 @@ def derived(base: str, *instructions: str, name: str = "derived:1") -> Iterator[
         client().images.remove(reference, force=True)
 
 
-def test_another_family_of_image_over_the_same_volume_is_named_with_what_it_endangers(shared: Sandbox) -> None:
+def test_image_of_another_family_is_reported_with_the_risks(shared: Sandbox) -> None:
+    """Another image family on the same volume is reported with what it puts at risk."""
     base = base_images()["POSTGRES_IMAGE"]
     with derived(base, "ENV PG_VERSION=15.8-1.pgdg120+1") as debian:
         told = diagnose(shared, environment={"POSTGRES_IMAGE": debian}).told("image.family")
@@ -199,9 +202,10 @@ def test_a_database_that_failed_is_the_one_failure(shared: Sandbox) -> None:
         eventually(lambda: healthy(shared))
 
 
-def test_a_password_that_was_changed_in_env_only_is_named_beside_another_fault_and_both_are_mended(
+def test_password_drift_and_a_second_problem_are_fixed(
     shared: Sandbox,
 ) -> None:
+    """A password changed only in .env is reported beside another problem, and both are fixed."""
     shared.psql("CREATE TABLE mine (id int); INSERT INTO mine VALUES (7)")
     shared.set("POSTGRES_PASSWORD", "another'one $with @:/?#%")
     container(shared, "app").stop()
@@ -215,7 +219,8 @@ def test_a_password_that_was_changed_in_env_only_is_named_beside_another_fault_a
     shared.psql("DROP TABLE mine")
 
 
-def test_an_app_that_the_database_does_not_let_in_is_named_and_mended(shared: Sandbox) -> None:
+def test_app_that_cannot_log_in_is_reported_and_fixed(shared: Sandbox) -> None:
+    """An app that the database does not let in is reported, and `--fix` repairs its login."""
     shared.psql("ALTER ROLE stockhelper_app PASSWORD 'wrong'")
     shared.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'stockhelper_app'")
     diagnosis = names_only(shared, "db.app_login")
@@ -225,7 +230,8 @@ def test_an_app_that_the_database_does_not_let_in_is_named_and_mended(shared: Sa
     assert (mended.named, mended.fixed, healthy(shared)) == (set(), ("db.app_login",), True)
 
 
-def test_an_index_that_was_not_built_to_its_end_is_named_and_how_to_build_it(shared: Sandbox) -> None:
+def test_invalid_index_is_a_warning(shared: Sandbox) -> None:
+    """An index whose build did not finish is a warning."""
     shared.psql("CREATE TABLE twice (id int); INSERT INTO twice VALUES (1), (1)")
     with pytest.raises(AssertionError, match="could not create unique index"):
         shared.psql("CREATE UNIQUE INDEX CONCURRENTLY lost ON twice (id)")
@@ -294,7 +300,8 @@ def visitors(project: Sandbox, state: str) -> int:
     )
 
 
-def test_connections_that_are_almost_used_up_are_warned_of_with_who_has_them(shared: Sandbox) -> None:
+def test_connections_almost_used_up_are_a_warning(shared: Sandbox) -> None:
+    """Connections that are almost used up are a warning that names who holds them."""
     many = "echo 'SELECT pg_sleep(600)' | pgbench -n -c 88 -j 1 -t 1 -f - stockhelper"
     with asking(shared, many):
         eventually(lambda: visitors(shared, "true") == 88)
@@ -304,7 +311,8 @@ def test_connections_that_are_almost_used_up_are_warned_of_with_who_has_them(sha
     eventually(lambda: visitors(shared, "true") == 0)
 
 
-def test_a_session_that_does_nothing_in_a_transaction_or_holds_up_others_is_warned_of(shared: Sandbox) -> None:
+def test_idle_or_blocking_session_is_a_warning(shared: Sandbox) -> None:
+    """A session that is idle in a transaction or blocks another one is a warning."""
     idle = "(echo 'BEGIN; LOCK TABLE stocks;'; sleep 600) | psql -q stockhelper"
     with asking(shared, idle):
         eventually(lambda: visitors(shared, "state = 'idle in transaction'") == 1)
@@ -336,7 +344,8 @@ def database(project: Sandbox, name: str, options: str) -> Iterator[None]:
         project.psql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_a_page_that_was_damaged_on_the_disk_is_named_once_it_was_read(shared: Sandbox) -> None:
+def test_damaged_page_is_reported_after_it_is_read(shared: Sandbox) -> None:
+    """A page damaged on the disk is reported after the server has read it."""
     with database(shared, "spoilt", "STRATEGY file_copy"):
         # Never read since it was copied on the disk, so what is on the disk is what will be read.
         file = shared.psql(
@@ -354,7 +363,8 @@ def test_a_page_that_was_damaged_on_the_disk_is_named_once_it_was_read(shared: S
     names_only(shared)
 
 
-def test_text_that_is_ordered_otherwise_than_when_its_database_was_made_is_warned_of(shared: Sandbox) -> None:
+def test_changed_collation_version_is_a_warning(shared: Sandbox) -> None:
+    """A database whose collation version differs from that of the server is a warning."""
     with database(shared, "words", "LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C'"):
         shared.psql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'words'")
         diagnosis = names_only(shared, "db.collation")
@@ -365,7 +375,8 @@ def test_text_that_is_ordered_otherwise_than_when_its_database_was_made_is_warne
         names_only(shared)
 
 
-def test_limits_that_are_too_low_for_the_servers_settings_are_warned_of(edited: Sandbox) -> None:
+def test_limits_too_low_for_the_server_are_a_warning(edited: Sandbox) -> None:
+    """Limits that are too low for the settings of the server are a warning."""
     edited.set("DB_MEMORY", "200m")
     edited.set("DB_PIDS", "30")
     override(edited, "services: {db: {shm_size: 16m}}\n")
@@ -379,7 +390,8 @@ def test_limits_that_are_too_low_for_the_servers_settings_are_warned_of(edited: 
         assert part in diagnosis.told("db.limits")
 
 
-def test_an_image_of_another_major_is_warned_of_while_the_old_one_serves(shared: Sandbox) -> None:
+def test_image_of_another_major_version_is_reported(shared: Sandbox) -> None:
+    """An image of another PostgreSQL major version is reported while the old server runs."""
     with derived(base_images()["POSTGRES_IMAGE"], "ENV PG_MAJOR=16") as image:
         other = {"POSTGRES_IMAGE": image}
         diagnosis = names_only(shared, "db.major", environment=other)
@@ -413,7 +425,8 @@ def test_an_app_that_cannot_reach_its_database_tells_so(faulty: Sandbox) -> None
     assert "database not reachable" in told
 
 
-def test_an_app_of_an_image_that_was_built_anew_is_told_beside_an_ok(shared: Sandbox) -> None:
+def test_rebuilt_app_image_is_ok_with_a_note(shared: Sandbox) -> None:
+    """A rebuilt app image is mentioned, but the check passes."""
     with derived(APP_IMAGE, "LABEL stockhelper.test=1") as image:
         told = names_only(shared, environment={"APP_IMAGE": image}).told("app.version")
     assert "and the next stockhelper up takes that" in told
@@ -429,7 +442,8 @@ def test_pools_that_do_not_fit_into_the_server_are_warned_of(edited: Sandbox) ->
     assert "103 at most (4 workers × 25, and a few) of 97" in diagnosis.told("app.connections")
 
 
-def test_a_sync_that_failed_is_told_with_its_error_until_one_ends_well(shared: Sandbox) -> None:
+def test_failed_sync_is_a_warning_until_one_succeeds(shared: Sandbox) -> None:
+    """A failed sync is a warning with its error until another one succeeds."""
     run = "INSERT INTO sync_runs (job, source, started_at, finished_at, outcome, error, first_day, last_day) VALUES "
     end = "'2026-11-19', '2026-11-20')"
     shared.psql(f"{run} ('sync', 'tushare', now() - interval '1 h', now(), 'failed', 'no answer', {end}")
@@ -446,7 +460,8 @@ def test_a_sync_that_failed_is_told_with_its_error_until_one_ends_well(shared: S
         shared.psql("DELETE FROM sync_runs")
 
 
-def test_a_schedule_by_which_nothing_has_come_for_long_is_warned_of(edited: Sandbox) -> None:
+def test_schedule_without_new_bars_is_a_warning(edited: Sandbox) -> None:
+    """A schedule that has brought no bars for a long time is a warning."""
     ended = "INSERT INTO sync_runs (job, source, finished_at, outcome, first_day, last_day) VALUES ('sync', "
     edited.psql(f"{ended}'tushare', now() - interval '15 d', 'done', now() - interval '20 d', now() - interval '15 d')")
     try:
@@ -473,7 +488,7 @@ def small(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[San
         yield made
 
 
-def test_a_disk_that_is_almost_full_is_warned_of_and_a_full_one_fails(small: Sandbox) -> None:
+def test_disk_almost_full_is_a_warning_and_full_is_a_failure(small: Sandbox) -> None:
     diagnosis = names_only(small, "db.disk")
     assert diagnosis.statuses("db.disk") == ["warning"]
     # That it is one for development is no fault.
@@ -489,7 +504,8 @@ def test_a_disk_that_is_almost_full_is_warned_of_and_a_full_one_fails(small: San
     assert execute(database, "rm", f"{data}/filler")[0] == 0
 
 
-def test_a_first_start_that_was_never_finished_is_named_and_begun_anew_only_without_tables(small: Sandbox) -> None:
+def test_unfinished_first_start_is_fixable_without_tables(small: Sandbox) -> None:
+    """An unfinished first start is reported, and it is repeated only if there are no tables."""
     psql = ["psql", "-U", "stockhelper", "-d", "postgres", "-c"]
     database = container(small, "db")
     for sql in ("DROP DATABASE stockhelper WITH (FORCE)", "CREATE TABLE mine (id int)"):

@@ -69,7 +69,8 @@ def test_it_is_verified_without_a_key_on_the_machine(sealed: Sandbox, backup: Pa
     assert plain.startswith(b"PGDMP")
 
 
-def test_its_key_brings_back_what_was_there_from_a_file_or_a_pipe(sealed: Sandbox, backup: Path, key: str) -> None:
+def test_encrypted_backup_is_restored_with_its_key(sealed: Sandbox, backup: Path, key: str) -> None:
+    """An encrypted backup is restored with its key from a file or a pipe, and can be undone."""
     assert sealed.run("backup", "verify", "--identity", "-", stdin=str(KEY)).code == 0
     sealed.psql("DELETE FROM sentinels WHERE id > 10")
     result = sealed.run("restore", str(backup), "-i", key, "--yes", "--json").json["result"]
@@ -127,7 +128,7 @@ def keep(file: bytes) -> bytes:
         "empty",
     ],
 )
-def test_what_cannot_be_opened_is_told_apart_and_nothing_is_touched(
+def test_backup_that_cannot_be_opened_changes_nothing(
     sealed: Sandbox,
     backup: Path,
     tmp_path: Path,
@@ -136,6 +137,7 @@ def test_what_cannot_be_opened_is_told_apart_and_nothing_is_touched(
     own_key: bool,
     message: str,
 ) -> None:
+    """A wrong key, a damaged file and an incomplete file have their own messages and change nothing."""
     copy = tmp_path / "copy.dump.age"
     copy.write_bytes(change(backup.read_bytes()))
     if with_manifest:
@@ -221,9 +223,8 @@ def test_a_full_disk_is_named_and_nothing_is_left_on_it(sealed: Sandbox, tmp_pat
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_up_makes_one_before_it_migrates_and_leaves_nothing_of_one_that_is_interrupted(
-    sealed: Sandbox, backup: Path, key: str
-) -> None:
+def test_up_makes_a_backup_and_an_interrupted_one_is_removed(sealed: Sandbox, backup: Path, key: str) -> None:
+    """`up` makes an encrypted backup before it migrates, and removes an incomplete one if interrupted."""
     sealed.psql("CREATE TABLE parted (id int) PARTITION BY RANGE (id)")  # what is asked for rows is not this one
     assert sealed.run("migrate", "downgrade", REVISIONS[-2], "--yes", "--no-backup").code == 0
     before = files(sealed)

@@ -48,7 +48,8 @@ def change(project: Sandbox, service: str, **keys: str) -> None:
     project.set("COMPOSE_FILE", "compose/compose.yaml:bad.yaml")
 
 
-def test_a_release_that_exits_at_once_is_found_at_once_and_the_old_one_serves_again(standing: Sandbox) -> None:
+def test_release_that_exits_is_detected_and_rolled_back(standing: Sandbox) -> None:
+    """A release that exits at once is detected at once, and the old container runs again."""
     before = runs(standing, "app")["app"][0]
     change(standing, "app", command='[sh, -c, "echo going down; exit 3"]')
     began = time.monotonic()
@@ -59,7 +60,8 @@ def test_a_release_that_exits_at_once_is_found_at_once_and_the_old_one_serves_ag
     assert runs(standing, "app")["app"][0] == before
 
 
-def test_a_release_that_never_gets_healthy_is_given_up_in_time_and_the_old_one_serves_again(standing: Sandbox) -> None:
+def test_release_that_times_out_is_rolled_back(standing: Sandbox) -> None:
+    """A release that never becomes healthy times out, and the old container runs again."""
     before = runs(standing, "app")["app"][0]
     change(standing, "app", command='[sh, -c, "echo idling; exec sleep 600"]', stop_grace_period="1s")
     explained(standing.run("up", "--timeout", "10"), 5, "app did not get healthy within 10 s", "  | idling")
@@ -67,7 +69,8 @@ def test_a_release_that_never_gets_healthy_is_given_up_in_time_and_the_old_one_s
     assert runs(standing, "app")["app"][0] == before
 
 
-def test_a_first_release_that_exits_leaves_its_container_to_be_looked_at(project: Sandbox) -> None:
+def test_first_release_that_exits_keeps_its_container(project: Sandbox) -> None:
+    """A first release that exits keeps its container, so its logs can be read."""
     change(project, "app", command='[sh, -c, "echo going down; exit 3"]', restart='"no"')
     explained(project.run("up"), 5, "  | going down", "next: stockhelper logs app")
     assert project.container("app")["State"]["ExitCode"] == 3
@@ -86,7 +89,8 @@ def test_a_migration_that_fails_exits_6_and_what_ran_still_runs(release: Release
     assert project.psql("select to_regclass('half') is null") == "t"
 
 
-def test_a_password_that_was_changed_in_env_only_is_named_and_mended_in_place(standing: Sandbox) -> None:
+def test_password_drift_is_reported_and_fixed_in_place(standing: Sandbox) -> None:
+    """A password changed only in .env is reported, and `db set-password` fixes it in place."""
     path = standing.root / ".env"
     before = path.read_text()
     standing.set("POSTGRES_PASSWORD", "another'one $with @:/?#%")
@@ -112,7 +116,8 @@ def test_of_two_ups_at_once_one_works_and_the_other_names_it(standing: Sandbox) 
         interrupt(first, signal.SIGINT)
 
 
-def test_a_killed_holder_leaves_no_lock_and_the_next_up_ends_as_ever(standing: Sandbox) -> None:
+def test_killed_up_leaves_no_lock_and_the_next_one_finishes(standing: Sandbox) -> None:
+    """A killed `up` leaves no lock, and the next one finishes its work."""
     change(standing, "app", environment='{LOG_LEVEL: "DEBUG"}')
     with tunnel() as remote:
         holder = standing.start("up", environment=remote.environment)
@@ -128,9 +133,8 @@ def test_a_killed_holder_leaves_no_lock_and_the_next_up_ends_as_ever(standing: S
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
-def test_an_interrupted_up_says_what_is_half_done_and_what_runs_goes_on(
-    standing: Sandbox, number: signal.Signals, code: int
-) -> None:
+def test_interrupted_up_reports_what_is_left_to_do(standing: Sandbox, number: signal.Signals, code: int) -> None:
+    """An interrupted `up` says what is not done, and running services continue."""
     database = runs(standing, "db")
     change(standing, "app", command='[sh, -c, "exec sleep 600"]', stop_grace_period="1s")
     process = standing.start("up", "--timeout", "280")
@@ -151,9 +155,8 @@ def test_it_works_from_a_subfolder(standing: Sandbox) -> None:
     assert standing.run("status", cwd=standing.root / "docker" / "app").code == 0
 
 
-def test_it_works_in_a_path_with_blanks_and_letters_of_other_scripts(
-    swept: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_path_with_spaces_and_unicode_works(swept: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The stack works in a path with spaces and non-Latin letters."""
     with sandbox(tmp_path_factory.mktemp("股票 助手 é")) as made:
         made.up()
         assert healthy(made)
@@ -185,14 +188,16 @@ def test_a_reader_that_goes_away_is_no_error_worth_a_trace(standing: Sandbox, ve
         assert "bug in stockhelper" not in done.stderr
 
 
-def test_an_engine_that_is_asked_over_tcp_is_waited_for_through_the_engine(standing: Sandbox) -> None:
+def test_engine_over_tcp_is_used_for_waiting(standing: Sandbox) -> None:
+    """With an engine over TCP, `restart` waits for the app through the engine."""
     with tunnel() as remote:
         remote.let_through()
         assert standing.run("restart", "app", environment=remote.environment).code == 0
         assert standing.run("status", environment=remote.environment).code == 0
 
 
-def test_an_engine_that_dies_in_the_middle_exits_4_and_the_same_command_works_when_it_is_back(project: Sandbox) -> None:
+def test_engine_that_dies_exits_4_and_a_retry_works(project: Sandbox) -> None:
+    """If the engine dies during `up`, the exit code is 4, and a retry works once it is back."""
     with tunnel() as remote:
         remote.on_request(3, remote.break_down)
         explained(project.run("up", environment=remote.environment), 4, "the engine")
@@ -201,9 +206,8 @@ def test_an_engine_that_dies_in_the_middle_exits_4_and_the_same_command_works_wh
 
 
 @pytest.mark.parametrize("changes", range(1, 14, 2))
-def test_up_after_a_kill_at_any_call_to_the_engine_ends_as_if_nothing_had_happened(
-    project: Sandbox, changes: int
-) -> None:
+def test_up_after_a_kill_at_any_engine_call_finishes(project: Sandbox, changes: int) -> None:
+    """After a kill at any call to the engine, the next `up` ends as if nothing had happened."""
     with tunnel() as remote:
         process = project.start("up", environment=remote.environment)
         remote.on_request(changes, process.kill)

@@ -74,7 +74,8 @@ def test_the_services_run_as_users_of_their_own(stack: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("service", RUNNING)
-def test_no_process_of_a_service_is_root_has_a_capability_or_can_get_one(stack: Sandbox, service: str) -> None:
+def test_service_processes_have_no_root_and_no_capability(stack: Sandbox, service: str) -> None:
+    """No process of a service is root, has a capability or can get one."""
     fields = "Uid|CapEff|CapPrm|CapBnd|NoNewPrivs"
 
     def is_harmless(name: str, *values: str) -> bool:
@@ -155,7 +156,7 @@ def test_no_secret_is_in_the_arguments_of_a_process_or_in_a_log(stack: Sandbox, 
         assert secret not in said, key
 
 
-def test_no_secret_is_in_the_history_or_the_configuration_of_the_image(stack: Sandbox) -> None:
+def test_image_history_and_config_contain_no_secret(stack: Sandbox) -> None:
     image = client().images.get(stack.container("app")["Config"]["Image"])
     said = json.dumps([image.history(), image.attrs])
 

@@ -63,14 +63,14 @@ def test_the_image_has_no_compiler_no_headers_and_no_pip(files: dict[str, str]) 
     assert not [path for path in files if path.startswith("/opt/venv/") and "/pip/" in path]
 
 
-def test_the_image_has_the_service_and_nothing_else_of_the_project(files: dict[str, str]) -> None:
+def test_image_contains_only_the_service_and_migrations(files: dict[str, str]) -> None:
     ours = {path.split("/")[2] for path in files if path.startswith("/app/") and path != "/app/"}
     assert ours == {"stockhelper_app", "migrations"}
     named = {os.path.basename(path) for path in files}  # noqa: PTH119
     assert named.isdisjoint({".env", ".git", ".dockerignore", "Dockerfile", "compose.yaml"})
 
 
-def test_the_image_runs_as_a_user_of_its_own_and_says_how_it_is_checked(stack: Sandbox) -> None:
+def test_image_runs_as_its_own_user_with_a_health_check(stack: Sandbox) -> None:
     config = client().images.get(APP_IMAGE).attrs["Config"]
 
     assert config["User"] == "10001:10001"
@@ -79,7 +79,7 @@ def test_the_image_runs_as_a_user_of_its_own_and_says_how_it_is_checked(stack: S
     assert not config["Entrypoint"]
 
 
-def test_the_image_says_what_it_was_built_from_and_where_its_migrations_lead(stack: Sandbox) -> None:
+def test_image_labels_name_build_inputs_and_migration_heads(stack: Sandbox) -> None:
     labels = client().images.get(APP_IMAGE).labels
 
     assert labels[BUILD_INPUTS].startswith("sha256:")
@@ -99,7 +99,8 @@ def test_nothing_is_built_when_files_were_only_touched(stack: Sandbox) -> None:
     assert client().images.get(APP_IMAGE).id == image
 
 
-def test_changed_source_builds_and_replaces_migrate_and_app_and_leaves_the_database_alone(release: Release) -> None:
+def test_changed_source_replaces_migrate_and_app_only(release: Release) -> None:
+    """Changed source builds an image and replaces `migrate` and `app`, but not the database."""
     project = release.project
     before, image = runs(project), release.image_id()
     release.edit(release.app / "routes.py", '"name": "stockhelper"', '"name": "changed"')
@@ -151,7 +152,8 @@ def test_build_builds_what_has_not_changed(release: Release) -> None:
 
 
 @pytest.mark.compose
-def test_an_image_that_compose_built_is_used_and_reported_until_build_replaces_it(release: Release) -> None:
+def test_image_built_by_compose_is_used_with_a_warning(release: Release) -> None:
+    """An image that Compose built is used with a warning until `--build` replaces it."""
     project = release.project
     project.compose("build")
     assert BUILD_INPUTS not in client().images.get(release.image).labels
@@ -170,7 +172,8 @@ def test_an_image_that_compose_built_is_used_and_reported_until_build_replaces_i
     assert healthy(project)
 
 
-def test_a_build_that_fails_shows_the_last_lines_of_the_failing_step_and_what_ran_still_runs(release: Release) -> None:
+def test_failed_build_shows_its_last_lines_and_changes_nothing(release: Release) -> None:
+    """A failed build shows the last lines of the failed step, and running services continue."""
     before = runs(release.project)
     release.edit(release.dockerfile, "USER 10001:10001", "RUN echo about to fail && exit 7\nUSER 10001:10001")
 

@@ -78,7 +78,8 @@ def causes(project: Sandbox) -> Mapping[str, str]:
 # --- docker compose on what stockhelper brought up, and the other way round
 
 
-def test_compose_finds_every_service_running_and_would_create_none(life: Sandbox) -> None:
+def test_compose_finds_all_services_running(life: Sandbox) -> None:
+    """Compose finds every service running and would create none."""
     said = life.compose("--dry-run", "up", "-d").stderr
     for service in ("app", "db", "watcher"):
         assert re.search(rf"{life.name}-{service}-1 +Running", said), said
@@ -139,7 +140,8 @@ def test_only_what_changed_would_be_replaced(life: Sandbox, old: str, new: str, 
     assert cause in told["watcher"]
 
 
-def test_a_replaced_container_keeps_its_volumes_and_its_names_and_the_rest_is_not_touched(life: Sandbox) -> None:
+def test_replaced_container_keeps_its_volumes_and_names(life: Sandbox) -> None:
+    """A replaced container keeps its volumes and names, and the other services do not change."""
     before = runs(life, "db", "app")
     assert life.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
     extra(life, 'LEVEL: "1"', 'LEVEL: "2"')
@@ -183,7 +185,8 @@ def test_a_volume_that_others_made_is_used_and_told(life: Sandbox) -> None:
         volume.remove()
 
 
-def test_who_depends_on_a_replaced_service_with_restart_follows_it(life: Sandbox) -> None:
+def test_dependent_restarts_after_its_service_is_replaced(life: Sandbox) -> None:
+    """A service that depends on a replaced one with `restart: true` restarts after it."""
     before = runs(life, "watcher", "app")
     (life.root / "extra.yaml").write_text(EXTRA + "  db: {pids_limit: 190}\n")
     life.up()
@@ -194,7 +197,8 @@ def test_who_depends_on_a_replaced_service_with_restart_follows_it(life: Sandbox
     assert eventually(lambda: healthy(life))
 
 
-def test_a_changed_network_is_made_anew_and_everybody_is_found_in_it_again(life: Sandbox) -> None:
+def test_changed_network_is_recreated_and_rejoined(life: Sandbox) -> None:
+    """A changed network is recreated, and every service is reachable in it again."""
     network = client().networks.get(f"{life.name}_stock_helper_net").id
     assert life.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
     (life.root / "extra.yaml").write_text(EXTRA + "networks: {stock_helper_net: {labels: {level: '2'}}}\n")
@@ -220,7 +224,8 @@ def test_an_orphan_is_named_and_removed_on_demand(life: Sandbox) -> None:
         client().volumes.get(volume).remove()
 
 
-def test_a_strangers_container_of_that_name_is_neither_taken_nor_removed(life: Sandbox) -> None:
+def test_foreign_container_of_the_same_name_is_kept(life: Sandbox) -> None:
+    """A foreign container with the name of a service is neither used nor removed."""
     name = f"{life.name}-watcher-1"
     client().containers.get(name).remove(force=True, v=True)
     image = client().containers.get(f"{life.name}-db-1").image
@@ -236,7 +241,8 @@ def test_a_strangers_container_of_that_name_is_neither_taken_nor_removed(life: S
 # --- the verbs
 
 
-def test_restart_shows_for_how_long_the_app_was_away_and_kills_nobody(life: Sandbox) -> None:
+def test_restart_reports_the_downtime_and_kills_nothing(life: Sandbox) -> None:
+    """`restart` reports the downtime of the app, kills no container and keeps the dependency order."""
     result = life.run("restart", "--json")
     assert result.code == 0
     # The aim is 2 s on a machine that has nothing else to do; an app that had to be killed costs 35 s alone.
@@ -246,7 +252,8 @@ def test_restart_shows_for_how_long_the_app_was_away_and_kills_nobody(life: Sand
     assert order.index("stop app") < order.index("stop db") < order.index("start db") < order.index("start app")
 
 
-def test_stop_ends_every_container_gracefully_and_start_brings_them_back(life: Sandbox) -> None:
+def test_stop_ends_containers_gracefully_and_start_runs_them(life: Sandbox) -> None:
+    """`stop` ends every container gracefully, and `start` starts them again."""
     assert life.run("stop").code == 0
     for service in ("app", "db", "watcher"):
         state = life.container(service)["State"]
@@ -255,7 +262,8 @@ def test_stop_ends_every_container_gracefully_and_start_brings_them_back(life: S
     assert healthy(life)
 
 
-def test_logs_follow_a_service_through_a_restart_and_end_with_the_stack(project: Sandbox) -> None:
+def test_followed_logs_survive_restarts_and_end_with_down(project: Sandbox) -> None:
+    """Followed logs continue after a restart of a service and end when the stack is removed."""
     project.up()
     lines: list[str] = []
 
@@ -295,7 +303,8 @@ def test_logs_show_the_last_lines_of_those_who_are_named(life: Sandbox) -> None:
     assert life.run("logs", "--since", "1ns", "watcher").out == ""
 
 
-def test_a_command_in_a_container_has_its_streams_and_its_exit_code(life: Sandbox) -> None:
+def test_exec_passes_the_streams_and_the_exit_code(life: Sandbox) -> None:
+    """A command in a container gets stdin and returns its output and its exit code."""
     result = life.run("exec", "watcher", "--", "sh", "-c", "cat; echo oops >&2; exit 7", stdin="from here\n")
     assert (result.code, result.out, result.err) == (7, "from here\n", "oops\n")
     assert life.run("psql", "-Atc", "select 6 * 7").out == "42\n"
@@ -338,7 +347,8 @@ def test_a_shell_on_a_terminal_has_its_size_and_gets_its_ctrl_c(life: Sandbox) -
     assert os.waitstatus_to_exitcode(status) == 9
 
 
-def test_images_travel_in_one_file_that_is_refused_when_it_was_damaged(life: Sandbox, tmp_path: Path) -> None:
+def test_saved_images_are_loaded_but_damaged_files_are_not(life: Sandbox, tmp_path: Path) -> None:
+    """Images are saved to one file and loaded from it, and a damaged file is rejected."""
     file = tmp_path / "images.tar"
     saved = life.run("images", "save", str(file), "--json").json["result"]["images"]
     assert life.run("images", "load", str(file), "--json").json["result"]["images"] == saved
@@ -380,7 +390,8 @@ def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path, word
     assert done.stdout.split() == found
 
 
-def test_in_development_an_edited_file_is_live_and_up_goes_back_with_its_cause(project: Sandbox) -> None:
+def test_dev_edit_is_live_and_plain_up_reports_the_changes(project: Sandbox) -> None:
+    """In development an edited file is live, and the plan of a plain `up` says what it changes back."""
     project.set("DB_PORT", str(free_port()))
     project.up("--dev")
     assert project.container("db")["NetworkSettings"]["Ports"]["5432/tcp"][0]["HostIp"] == "127.0.0.1"

@@ -67,7 +67,8 @@ def backups(project: Sandbox) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("command", ["up", "migrate"])
-def test_a_pending_migration_is_applied_after_a_verified_backup_of_every_row(stage: Release, command: str) -> None:
+def test_pending_migration_is_applied_after_a_full_backup(stage: Release, command: str) -> None:
+    """A pending migration is applied after a verified backup of every row."""
     project, before = stage.project, len(backups(stage.project))
     stage.add_migration(ADD_COLUMN)
 
@@ -99,9 +100,8 @@ def test_no_backup_is_made_where_none_is_wanted(stage: Release, command: str) ->
 @pytest.mark.parametrize(
     ("command", "again"), [("up", "up --no-backup"), ("migrate", "migrate upgrade --no-backup")], ids=["up", "migrate"]
 )
-def test_where_no_backup_can_be_made_nothing_is_applied_unless_told_so(
-    stage: Release, command: str, again: str
-) -> None:
+def test_failed_backup_blocks_the_migration(stage: Release, command: str, again: str) -> None:
+    """If no backup can be made, nothing is applied without `--no-backup`."""
     project, head, served = stage.project, stage.head, runs(stage.project, "app")
     stage.add_migration(ADD_COLUMN)
     nowhere = {"BACKUP_DIR": "/proc/nowhere"}
@@ -111,7 +111,8 @@ def test_where_no_backup_can_be_made_nothing_is_applied_unless_told_so(
     assert position(project) == "test"
 
 
-def test_a_migration_that_is_interrupted_or_killed_leaves_the_old_or_the_new(stage: Release) -> None:
+def test_interrupted_or_killed_migration_is_never_partial(stage: Release) -> None:
+    """An interrupted or killed migration is applied completely or not at all."""
     project, head = stage.project, stage.head
     # It asks for the lock again and again: to wait for it would end by the migrations' own limit.
     stage.add_migration(
@@ -146,7 +147,8 @@ def one_offs(project: Sandbox) -> list[Container]:
     return client().containers.list(all=True, filters=filters, ignore_removed=True)
 
 
-def test_an_image_that_is_older_than_the_sources_is_told_from_older_code(stage: Release) -> None:
+def test_up_with_image_older_than_sources_suggests_build(stage: Release) -> None:
+    """`up` reports an outdated image separately from outdated code, and suggests `build`."""
     project, old = stage.project, stage.image_id()
     stage.add_migration(ADD_COLUMN)
     project.up("--no-backup")
@@ -156,7 +158,8 @@ def test_an_image_that_is_older_than_the_sources_is_told_from_older_code(stage: 
     assert project.run("migrate", "current").out.strip() == "test (head)"
 
 
-def test_of_three_the_third_fails_and_the_way_back_is_printed_and_works(stage: Release) -> None:
+def test_third_migration_fails_and_printed_restore_works(stage: Release) -> None:
+    """If the third of three migrations fails, the first two stay, and the printed `restore` undoes them."""
     project, head = stage.project, stage.head
     served = runs(project, "app")
     stage.add_migration('op.execute("create table one (id int)")', "first")
@@ -184,7 +187,8 @@ def test_an_index_that_was_left_invalid_is_named(stage: Release) -> None:
     stage.project.psql("DROP INDEX ix_twice")
 
 
-def test_eight_containers_at_once_with_an_index_made_concurrently_one_applies_and_all_exit_0(stage: Release) -> None:
+def test_eight_containers_at_once_apply_a_migration_once(stage: Release) -> None:
+    """Eight containers migrate at once with a concurrent index: one applies it, and all exit with 0."""
     project = stage.project
     stage.add_migration(
         "with op.get_context().autocommit_block():\n"
@@ -205,7 +209,8 @@ def test_eight_containers_at_once_with_an_index_made_concurrently_one_applies_an
     project.psql("DROP INDEX ix_name")
 
 
-def test_a_table_that_somebody_holds_is_waited_for_while_the_app_answers(stage: Release) -> None:
+def test_locked_table_delays_the_migration_and_app_answers(stage: Release) -> None:
+    """A migration waits for a table that another session has locked, while the app still answers."""
     project = stage.project
     stage.add_migration(ADD_COLUMN)
     assert project.run("build").code == 0
@@ -246,7 +251,8 @@ def test_sql_is_printed_and_not_run(stage: Release) -> None:
     assert ("note" in columns(stage.project), backups(stage.project)) == (False, before)
 
 
-def test_a_changed_model_is_told_by_check_written_by_new_and_applied(stage: Release) -> None:
+def test_changed_model_is_reported_generated_and_applied(stage: Release) -> None:
+    """`migrate check` reports a changed model, `migrate new` writes a migration, and `migrate` applies it."""
     project = stage.project
     stage.edit(
         stage.app / "models.py",
@@ -279,7 +285,8 @@ def test_two_heads_are_refused_and_nothing_is_applied(stage: Release) -> None:
     assert (position(stage.project), stage.image_id()) == (head, image)
 
 
-def test_a_database_ahead_of_the_code_is_told_apart_from_one_at_an_unknown_revision(stage: Release) -> None:
+def test_database_ahead_of_code_or_unknown_is_reported(stage: Release) -> None:
+    """A database ahead of the code and one at an unknown revision have different messages."""
     project, head = stage.project, stage.head
     migration = stage.add_migration(ADD_COLUMN)
     assert project.run("migrate", "--no-backup").code == 0

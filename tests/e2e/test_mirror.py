@@ -78,9 +78,8 @@ def present(name: str) -> bool:
     return True
 
 
-def test_images_come_from_the_mirror_by_their_own_names_and_its_digest_is_told(
-    project: Sandbox, mirror: Registry
-) -> None:
+def test_images_from_the_mirror_keep_their_names(project: Sandbox, mirror: Registry) -> None:
+    """Images pulled from the mirror keep their own names, and the output shows the digest."""
     digest = fresh(mirror)
     project.set("PYTHON_IMAGE", f"{IMAGE}:1")
 
@@ -93,9 +92,8 @@ def test_images_come_from_the_mirror_by_their_own_names_and_its_digest_is_told(
     project.set("PYTHON_IMAGE", "localhost/none:1")
 
 
-def test_a_build_gets_what_it_is_built_on_from_the_mirror_and_again_when_it_is_told_to_pull(
-    project: Sandbox, mirror: Registry
-) -> None:
+def test_build_uses_the_mirror_and_pull_updates_the_base(project: Sandbox, mirror: Registry) -> None:
+    """A build gets its base image from the mirror, and `build --pull` gets it again."""
     fresh(mirror)
     assert project.run("build").code == 0
     first = client().images.get(f"{IMAGE}:1").id
@@ -126,7 +124,8 @@ def test_an_image_that_is_pinned_is_taken_by_up_and_by_a_build(project: Sandbox,
     project.run("down")
 
 
-def test_another_image_than_the_pinned_one_is_refused_and_nothing_is_left(project: Sandbox, mirror: Registry) -> None:
+def test_image_other_than_the_pinned_one_is_rejected(project: Sandbox, mirror: Registry) -> None:
+    """An image whose digest differs from the pinned one is rejected, and nothing of it is left."""
     digest, other = fresh(mirror), fresh(mirror, "2")
     mirror.manifests[f"library/{IMAGE}/{digest}"] = mirror.manifests[f"library/{IMAGE}/{other}"]
     project.set("ONE", f"{IMAGE}:1@{digest}")
@@ -138,9 +137,10 @@ def test_another_image_than_the_pinned_one_is_refused_and_nothing_is_left(projec
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "wants a login"), (404, "has no such image"), (500, "reached")])
-def test_a_mirror_that_refuses_is_named_with_its_setting_and_by_doctor(
+def test_mirror_error_is_reported_by_pull_and_doctor(
     project: Sandbox, mirror: Registry, status: int, said: str
 ) -> None:
+    """If the mirror rejects a request, `images pull` names its setting and `doctor` says why."""
     fresh(mirror)
     mirror.status = status
 
@@ -152,7 +152,8 @@ def test_a_mirror_that_refuses_is_named_with_its_setting_and_by_doctor(
     assert names_of("RepoTags") == []
 
 
-def test_a_mirror_that_is_not_there_is_named_and_doctor_asks_nobody_else(project: Sandbox) -> None:
+def test_unreachable_mirror_is_reported_by_pull_and_doctor(project: Sandbox) -> None:
+    """`images pull` and `doctor` report an unreachable mirror with its address and the cause."""
     gone = f"127.0.0.1:{free_port()}"
     environment = {"REGISTRY_MIRROR": gone}
 
@@ -176,7 +177,8 @@ SHOWN = "LABEL two=2\nRUN echo told $http_proxy $HTTPS_PROXY $no_proxy"
 SECRET = "http://me:canary-secret@proxy.invalid:3128"
 
 
-def test_a_build_is_told_of_proxies_and_the_image_keeps_nothing_of_them(project: Sandbox, tmp_path: Path) -> None:
+def test_build_gets_proxies_and_image_contains_none(project: Sandbox, tmp_path: Path) -> None:
+    """A build gets the proxy settings, but the image and its history contain nothing of them."""
     dockerfile = project.root / "docker" / "two" / "Dockerfile"
     before = dockerfile.read_text()
     project.set("ONE", base_images()["PYTHON_IMAGE"])

@@ -216,9 +216,8 @@ def test_no_command_line_holds_a_secret_that_nobody_wrote_there(teller: Sandbox)
 
 
 @pytest.mark.parametrize("service", ["db", "migrate", "app"])
-def test_the_engine_tells_no_secret_of_the_stacks_own_but_in_a_containers_environment(
-    teller: Sandbox, service: str
-) -> None:
+def test_engine_shows_no_secret_outside_the_environment(teller: Sandbox, service: str) -> None:
+    """The engine shows no secret of the stack, except in the environment of a container."""
     raw = teller.container(service)
     logs = client().containers.get(raw["Id"]).logs().decode()
     assert logs

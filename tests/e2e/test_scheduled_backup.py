@@ -49,7 +49,8 @@ def listed(project: Sandbox) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_entry_makes_a_verified_backup_and_waits_for_another_run(stack: Sandbox, tmp_path: Path) -> None:
+def test_scheduled_entry_waits_and_makes_a_verified_backup(stack: Sandbox, tmp_path: Path) -> None:
+    """The cron entry waits for another run, then makes a verified backup and copies it."""
     away, log = stack.root / "away", stack.root / "backup.log"
     with session(stack, "BEGIN; LOCK TABLE sentinels"):
         other = stack.start("backup", "create")
@@ -96,7 +97,7 @@ def test_a_wrong_copy_command_and_a_wrong_call_are_refused(stack: Sandbox) -> No
     assert files(stack) == there
 
 
-def test_doctor_warns_of_an_old_backup_where_there_are_rows_and_of_no_young_one(stack: Sandbox, tmp_path: Path) -> None:
+def test_doctor_warns_of_an_old_or_missing_backup(stack: Sandbox, tmp_path: Path) -> None:
     """The first start, and then a verified backup, are dated back."""
     nowhere = {"BACKUP_DIR": str(tmp_path / "none")}
 

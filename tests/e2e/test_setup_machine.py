@@ -58,7 +58,8 @@ def run(root: Path) -> tuple[SetupResult, list[Event | Warned]]:
     return setup(root, environ={**os.environ, "COMPOSE_FILE": ""}, emit=events.append), events
 
 
-def test_setup_makes_a_machine_ready_and_a_second_run_finds_it_so_at_once(root: Path) -> None:
+def test_setup_prepares_a_machine_and_a_rerun_does_nothing(root: Path) -> None:
+    """`setup` prepares a machine, and a second run is fast and changes nothing."""
     first, _ = run(root)
     settings = load_dotenv(root / ".env")
     wanted = base_images()
@@ -83,7 +84,7 @@ def test_setup_makes_a_machine_ready_and_a_second_run_finds_it_so_at_once(root: 
     assert seconds < 5
 
 
-def test_a_fresh_debian_gets_an_engine_that_outlives_setup_and_the_tools_for_base_images() -> None:
+def test_setup_on_fresh_debian_installs_engine_and_tools() -> None:
     """Not `--privileged`: a machine that has not every capability itself could not give them."""
     script = f"cat > /fresh.py <<'END'\n{FRESH}\nEND\npython3 -B /fresh.py && kill -0 $(cat /var/run/docker.pid)"
     api = client().api

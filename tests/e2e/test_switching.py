@@ -61,7 +61,8 @@ def test_compose_runs_a_command_in_a_service_of_ours(ours: Sandbox) -> None:
     assert ours.compose("exec", "-T", "app", "sh", "-c", "exit 7", check=False).returncode == 7
 
 
-def test_after_compose_restarted_a_stack_of_ours_up_has_nothing_to_do(ours: Sandbox) -> None:
+def test_up_after_compose_restart_has_nothing_to_do(ours: Sandbox) -> None:
+    """After `docker compose restart` of a stack that `up` created, `up` has nothing to do."""
     before = runs(ours, "db", "app")
 
     ours.compose("restart", "db", "app")
@@ -73,7 +74,8 @@ def test_after_compose_restarted_a_stack_of_ours_up_has_nothing_to_do(ours: Sand
     assert ours.run("status").code == 0
 
 
-def test_stockhelper_sees_what_compose_stopped_and_what_it_started_again(ours: Sandbox) -> None:
+def test_status_follows_compose_stop_and_start(ours: Sandbox) -> None:
+    """`status` shows what Compose stopped and what it started again."""
     ours.compose("stop")
     assert states(ours) == {"db": "exited", "migrate": "exited", "app": "exited"}
     assert ours.run("status").code == 1
@@ -84,7 +86,8 @@ def test_stockhelper_sees_what_compose_stopped_and_what_it_started_again(ours: S
     assert ours.run("status").code == 0
 
 
-def test_compose_sees_what_stockhelper_stopped_and_what_it_started_again(ours: Sandbox) -> None:
+def test_compose_follows_stockhelper_stop_and_start(ours: Sandbox) -> None:
+    """Compose shows what `stop` stopped and what `start` started again."""
     assert ours.run("stop", "app").code == 0
     assert seen_by_compose(ours) == {"db": "running", "migrate": "exited", "app": "exited"}
 
@@ -92,7 +95,8 @@ def test_compose_sees_what_stockhelper_stopped_and_what_it_started_again(ours: S
     assert seen_by_compose(ours) == {"db": "running", "migrate": "exited", "app": "running"}
 
 
-def test_what_compose_removed_from_a_stack_of_ours_up_makes_again_and_compose_agrees(ours: Sandbox) -> None:
+def test_up_recreates_a_container_removed_by_compose(ours: Sandbox) -> None:
+    """`up` recreates a container that Compose removed, and Compose finds nothing to do."""
     before = runs(ours, "db")
     ours.compose("rm", "--stop", "--force", "app")
     assert states(ours)["app"] == "missing"
@@ -104,7 +108,8 @@ def test_what_compose_removed_from_a_stack_of_ours_up_makes_again_and_compose_ag
 
 
 # --- on a stack that Compose brought up
-def test_up_adopts_a_stack_that_compose_brought_up_and_touches_no_container(theirs: Sandbox) -> None:
+def test_up_adopts_a_stack_of_compose_unchanged(theirs: Sandbox) -> None:
+    """`up` adopts a stack that Compose started and changes no container."""
     before = runs(theirs)
 
     result = theirs.up()
@@ -148,7 +153,8 @@ def test_restart_keeps_the_containers_that_compose_made(theirs: Sandbox) -> None
     assert healthy(theirs)
 
 
-def test_one_change_to_a_stack_of_composes_is_made_by_up_and_compose_is_content_with_it(theirs: Sandbox) -> None:
+def test_up_applies_a_change_to_a_stack_of_compose(theirs: Sandbox) -> None:
+    """`up` applies a changed setting to a stack of Compose, and Compose finds nothing to do."""
     before, changed = runs(theirs), {"APP_MEMORY": "600m"}
 
     theirs.up(environment=changed)
@@ -164,7 +170,8 @@ def test_down_with_volumes_takes_away_all_that_compose_made(theirs: Sandbox) -> 
     assert names_of(theirs.name) == []
 
 
-def test_compose_down_with_volumes_takes_away_all_that_stockhelper_made(ours: Sandbox) -> None:
+def test_compose_down_with_volumes_removes_a_stack_of_up(ours: Sandbox) -> None:
+    """`docker compose down --volumes` removes everything that stockhelper created."""
     ours.compose("down", "--volumes")
 
     assert names_of(ours.name) == []

@@ -15,7 +15,8 @@ INSERT = "INSERT INTO stocks (symbol, name, exchange) VALUES ('600519.SH', 'Kwei
 SELECT = "SELECT symbol, name FROM stocks"
 
 
-def test_a_fresh_up_ends_with_a_healthy_and_migrated_stack_and_says_where_it_answers(project: Sandbox) -> None:
+def test_first_up_ends_healthy_migrated_and_prints_the_urls(project: Sandbox) -> None:
+    """The first `up` ends with a healthy and migrated stack and prints the addresses of the app."""
     result = project.run("up")
 
     assert result.code == 0, result.err
@@ -80,7 +81,8 @@ def test_a_row_survives_down_and_up(stack: Sandbox) -> None:
         stack.psql("DELETE FROM stocks")
 
 
-def test_every_container_survives_three_restarts_and_none_has_to_be_killed(stack: Sandbox) -> None:
+def test_containers_survive_three_restarts_without_a_kill(stack: Sandbox) -> None:
+    """Every container survives three restarts, and none has to be killed."""
     database = client().containers.get(f"{stack.name}-db-1")
     for _ in range(3):
         for service in ("db", "migrate", "app"):
@@ -99,7 +101,8 @@ def test_every_container_survives_three_restarts_and_none_has_to_be_killed(stack
     assert stack.up().plan == []
 
 
-def test_a_dry_run_on_nothing_prints_the_plan_with_its_causes_and_does_nothing(project: Sandbox) -> None:
+def test_dry_run_without_a_stack_prints_the_full_plan(project: Sandbox) -> None:
+    """A dry run without a stack prints the plan with its reasons and creates nothing."""
     result = project.run("up", "--dry-run")
 
     assert result.code == 0
@@ -109,7 +112,8 @@ def test_a_dry_run_on_nothing_prints_the_plan_with_its_causes_and_does_nothing(p
     assert names_of(project.name) == []
 
 
-def test_a_dry_run_on_a_stack_prints_what_changed_and_changes_nothing(stack: Sandbox) -> None:
+def test_dry_run_with_a_stack_prints_only_the_changes(stack: Sandbox) -> None:
+    """A dry run with a running stack prints the changes and their reasons, and changes nothing."""
     before = runs(stack)
 
     result = stack.run("up", "--dry-run", environment={"APP_MEMORY": "600m"})
@@ -121,7 +125,8 @@ def test_a_dry_run_on_a_stack_prints_what_changed_and_changes_nothing(stack: San
     assert len(names_of(stack.name)) == 5
 
 
-def test_a_dry_run_says_in_json_what_it_would_do_and_that_it_did_not(project: Sandbox) -> None:
+def test_dry_run_in_json_reports_plan_and_changed_false(project: Sandbox) -> None:
+    """A dry run with `--json` reports the plan and that nothing changed."""
     result = project.up("--dry-run")
 
     assert result.json["result"]["changed"] is False
@@ -130,7 +135,7 @@ def test_a_dry_run_says_in_json_what_it_would_do_and_that_it_did_not(project: Sa
     assert names_of(project.name) == []
 
 
-def test_a_changed_setting_replaces_what_it_concerns_and_leaves_the_database_alone(stack: Sandbox) -> None:
+def test_changed_setting_replaces_the_app_but_not_the_database(stack: Sandbox) -> None:
     before = runs(stack)
 
     result = stack.run("up", environment={"APP_MEMORY": "600m"})
@@ -153,7 +158,8 @@ def test_status_exits_with_1_where_nothing_runs(project: Sandbox) -> None:
     assert "missing" in result.out
 
 
-def test_status_exits_with_0_when_all_is_well_and_shows_where_the_app_answers(stack: Sandbox) -> None:
+def test_status_of_a_healthy_stack_exits_0_and_shows_ports(stack: Sandbox) -> None:
+    """`status` exits with 0 if everything is healthy, and shows the address of the app."""
     result = stack.run("status")
 
     assert result.code == 0
@@ -161,7 +167,8 @@ def test_status_exits_with_0_when_all_is_well_and_shows_where_the_app_answers(st
     assert "exited (0)" in result.out
 
 
-def test_status_exits_with_1_while_the_app_is_stopped_and_up_starts_just_that(stack: Sandbox) -> None:
+def test_status_of_a_stopped_app_exits_1_and_up_starts_it(stack: Sandbox) -> None:
+    """`status` exits with 1 while the app is stopped, and `up` starts only the app."""
     before = runs(stack)
     client().containers.get(f"{stack.name}-app-1").stop()
 
@@ -184,7 +191,8 @@ def test_what_was_removed_by_hand_is_there_again_after_up(stack: Sandbox) -> Non
     assert runs(stack, "db") == {"db": before["db"]}
 
 
-def test_down_with_volumes_asks_first_and_without_a_terminal_does_nothing(stack: Sandbox) -> None:
+def test_down_with_volumes_without_a_terminal_does_nothing(stack: Sandbox) -> None:
+    """`down --volumes` asks first, so without a terminal it fails and changes nothing."""
     before = runs(stack)
 
     for arguments in (["--volumes"], ["--volumes", "--no-backup"]):

@@ -128,7 +128,8 @@ def test_interrupted_it_starts_the_old_stack_again(old: Sandbox) -> None:
     assert (healthy(old), major(old), named(old), volumes(old)) == (True, "15", "postgres_data", {"postgres_data"})
 
 
-def test_every_row_that_was_acknowledged_comes_along_and_the_way_back_is_open(old: Sandbox) -> None:
+def test_upgrade_keeps_every_row_and_can_be_rolled_back(old: Sandbox) -> None:
+    """An upgrade keeps every acknowledged row, and the previous volume can be used again."""
     explained(old.run("up"), 3, "is of PostgreSQL 15, and the image is PostgreSQL 17", "next: stockhelper db upgrade")
     old.psql("CREATE TABLE acknowledged (id int PRIMARY KEY)")
     insert = "INSERT INTO acknowledged VALUES ($i) RETURNING id; SELECT pg_sleep(0.01);"
@@ -166,7 +167,7 @@ def test_every_row_that_was_acknowledged_comes_along_and_the_way_back_is_open(ol
     assert (major(old), old.psql(COUNT), healthy(old)) == ("15", "2000", True)
 
 
-def test_without_a_container_and_killed_after_the_switch_the_next_run_ends_it(old: Sandbox) -> None:
+def test_upgrade_killed_after_the_switch_is_finished_by_rerun(old: Sandbox) -> None:
     """The volume of the first upgrade is kept: rows may have been written to it since.
 
     That nobody here could open the backup any more is nothing to an upgrade: what goes over is opened by its own key.
@@ -186,7 +187,8 @@ def test_without_a_container_and_killed_after_the_switch_the_next_run_ends_it(ol
 
 
 # --- no room for a second copy
-def test_on_a_full_disk_the_old_stack_is_not_stopped_or_comes_back(swept: None, tmp_path: Path) -> None:
+def test_upgrade_on_a_full_disk_keeps_the_old_stack(swept: None, tmp_path: Path) -> None:
+    """On a full disk the old stack keeps running, or the failed upgrade leaves it usable."""
     with small_disk(tmp_path, 320) as place, sandbox(tmp_path) as small:
         for name in ("first", f"{small.name}_postgres_17"):
             (place / name).mkdir(mode=0o777)

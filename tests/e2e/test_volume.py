@@ -141,7 +141,8 @@ def test_a_second_server_on_the_volume_is_refused(held: Sandbox) -> None:
 
 
 # --- an interrupted first start
-def test_a_first_start_killed_before_any_server_ran_is_begun_anew(fresh: Sandbox) -> None:
+def test_first_start_killed_before_the_server_is_repeated(fresh: Sandbox) -> None:
+    """A first start that is killed before any server ran is repeated from the beginning."""
     client().volumes.create(volume_of(fresh), labels={"com.docker.compose.project": fresh.name})
     in_volume(fresh, "initdb -U stockhelper -D /var/lib/postgresql/data", "--rm")
     result = fresh.up()
@@ -149,7 +150,8 @@ def test_a_first_start_killed_before_any_server_ran_is_begun_anew(fresh: Sandbox
     assert healthy(fresh)
 
 
-def test_a_database_that_was_never_made_is_begun_anew_only_while_there_is_no_table(fresh: Sandbox) -> None:
+def test_missing_database_is_created_only_without_tables(fresh: Sandbox) -> None:
+    """A database that does not exist is created only while the volume holds no table."""
     fresh.up("db")
     drop = ["psql", "-U", "stockhelper", "-d", "postgres", "-c", "DROP DATABASE stockhelper WITH (FORCE)"]
     table = [*drop[:-1], "CREATE TABLE mine (id int)"]

@@ -73,7 +73,8 @@ def test_of_eight_at_once_one_applies_and_all_succeed(alembic: Alembic) -> None:
     assert alembic.application.query("SELECT count(*) FROM stocks") == [(0,)]
 
 
-def test_concurrent_index_creation_is_not_blocked_by_those_who_wait(with_revisions: Callable[..., Alembic]) -> None:
+def test_waiting_migrations_do_not_block_concurrent_index(with_revisions: Callable[..., Alembic]) -> None:
+    """Migrations that wait for the lock do not block the creation of a concurrent index."""
     alembic = with_revisions(
         """
     with op.get_context().autocommit_block():
@@ -185,7 +186,8 @@ def test_what_makes_it_impossible_is_said_in_one_line(
     assert "canary" not in done.stdout + done.stderr
 
 
-def test_a_database_knows_by_which_revisions_it_came_to_where_it_is(with_revisions: Callable[..., Alembic]) -> None:
+def test_database_records_its_applied_revisions(with_revisions: Callable[..., Alembic]) -> None:
+    """The comment on the version table lists the revisions that led to the current one."""
     alembic = with_revisions("pass", 'op.execute("SELECT 1/0")')
     assert alembic("upgrade", "head").returncode != 0
     line = "SELECT obj_description('alembic_version'::regclass)"
@@ -197,7 +199,8 @@ def test_a_database_knows_by_which_revisions_it_came_to_where_it_is(with_revisio
     assert f"COMMENT ON TABLE alembic_version IS '{LINE} {NEXT}'" in alembic.run("upgrade", NEXT, "--sql")
 
 
-def test_each_difference_between_models_and_database_is_named_on_a_line(alembic: Alembic) -> None:
+def test_each_difference_from_the_models_is_one_line(alembic: Alembic) -> None:
+    """Each difference between the models and the database is reported on a line of its own."""
     alembic.run("upgrade", "head")
     assert alembic("check").returncode == 0
     alembic.database.query("ALTER TABLE stocks DROP COLUMN listing_date, ADD more int, ALTER name TYPE varchar(9)")

@@ -36,7 +36,8 @@ def test_the_application_reads_and_writes_rows(migrated: Alembic) -> None:
     assert application.query("SELECT version_num FROM alembic_version") == [(HEAD,)]
 
 
-def test_the_application_may_make_tables_that_go_with_its_session(migrated: Alembic) -> None:
+def test_application_role_may_create_temporary_tables(migrated: Alembic) -> None:
+    """The application may create temporary tables, and other roles may not."""
     assert migrated.application.query("CREATE TEMPORARY TABLE t AS SELECT 1 AS x") == []
     # Nobody else may: not every role of a server that others use, too, is the application's.
     rights = "SELECT has_database_privilege('public', current_database(), 'TEMPORARY')"

@@ -34,7 +34,8 @@ def test_a_usual_row_goes_through_as_it_is(row: str) -> None:
 
 
 @pytest.mark.parametrize("row", [GOOD.replace("600519.SH", '"600519.SH"'), GOOD.replace(",", " , "), f"{GOOD}\r"])
-def test_quotes_blanks_and_line_ends_of_other_systems_make_no_difference(row: str) -> None:
+def test_quotes_spaces_and_crlf_make_no_difference(row: str) -> None:
+    """Quotes, spaces around commas and CRLF line endings make no difference."""
     assert read(f"{HEADER}\n{row}\n") == ([f"2,{GOOD}"], Refused())
 
 

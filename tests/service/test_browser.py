@@ -167,9 +167,8 @@ def test_a_policy_that_is_broken_is_a_complaint(address: str, browser: Browser) 
 
 @pytest.mark.parametrize("path", ["/", "/?q=0", "/stocks/600519.SH", "/login"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_tab_key_reaches_everything_in_order_and_shows_where_it_is(
-    width: int, path: str, address: str, browser: Browser
-) -> None:
+def test_tab_key_reaches_all_controls_with_visible_focus(width: int, path: str, address: str, browser: Browser) -> None:
+    """The Tab key reaches every control in order, and the focus is always visible."""
     with browser.new_context(viewport={"width": width, "height": 800}) as context:
         page = context.new_page()
         enter(page, address)

@@ -58,7 +58,8 @@ async def test_health_is_503_when_nothing_listens(dead_port: int, log_lines: Lin
     assert line["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_health_is_503_within_its_limit_when_the_database_is_silent(silent_port: int, hasty: None) -> None:
+async def test_health_with_silent_database_is_503_within_the_limit(silent_port: int, hasty: None) -> None:
+    """If the database accepts connections but never answers, health is 503 within its time limit."""
     async with serving(settings_at(silent_port, db_connect_timeout=300)) as client:
         started = time.monotonic()
         answer = await client.get("/api/v1/health")
@@ -83,7 +84,8 @@ async def test_health_is_503_for_a_wrong_password_and_tells_nobody(database: Pos
     assert "canary-secret" not in str(lines)
 
 
-async def test_health_finds_the_database_again_when_its_connections_were_cut(database: Postgres) -> None:
+async def test_health_reconnects_after_connections_were_cut(database: Postgres) -> None:
+    """Health reconnects to the database after its connections were cut."""
     async with serving(settings_for(database)) as client:
         assert (await client.get("/api/v1/health")).status_code == 200
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND datname = %s"
@@ -91,9 +93,10 @@ async def test_health_finds_the_database_again_when_its_connections_were_cut(dat
         assert (await client.get("/api/v1/health")).status_code == 200
 
 
-async def test_health_keeps_its_limit_while_the_database_hangs_and_recovers_at_once(
+async def test_health_with_hanging_database_keeps_limit_and_recovers(
     database: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Health keeps its time limit while the database hangs, and recovers as soon as it answers."""
     async with Line().to(database) as line:
         # One connection only: it must be given back each time.
         app = create_app(settings_for(database, postgres_port=line.port, db_pool_size=1))

@@ -71,7 +71,7 @@ def test_what_is_there_already_is_not_written_again(connection: psycopg.Connecti
     assert tables.query("SELECT close FROM daily_bars WHERE symbol = '600003.SH'") == [(Decimal("10.5000"),)]
 
 
-def test_a_day_with_a_bad_row_stays_as_it_was_and_the_others_are_loaded(
+def test_day_with_a_bad_row_is_unchanged_and_others_are_loaded(
     connection: psycopg.Connection[Any], tables: Postgres
 ) -> None:
     load_text(connection, bar("600000.SH", "2026-11-18", "7"))
@@ -100,7 +100,8 @@ def test_a_day_with_a_bad_row_stays_as_it_was_and_the_others_are_loaded(
     assert tables.query("SELECT symbol FROM stocks") == [("600000.SH",)]
 
 
-def test_rows_of_the_same_share_and_day_are_all_bad_but_the_first(connection: psycopg.Connection[Any]) -> None:
+def test_duplicate_rows_of_a_share_and_day_are_rejected(connection: psycopg.Connection[Any]) -> None:
+    """All rows of the same share and day are rejected except the first, so the day is not loaded."""
     twice = bar("600000.SH", "2026-11-20")
     loaded, refused = load_text(connection, twice, bar("600001.SH", "2026-11-20"), twice, twice)
     assert loaded == Loaded()

@@ -315,7 +315,8 @@ async def test_a_page_that_has_not_changed_is_not_sent_again(visitor: httpx.Asyn
     assert (await visitor.get("/", headers={"If-None-Match": tag})).status_code == 200
 
 
-async def test_what_pages_load_is_kept_for_ever_under_a_name_of_its_content(caller: httpx.AsyncClient) -> None:
+async def test_static_files_have_hashed_names_and_are_immutable(caller: httpx.AsyncClient) -> None:
+    """Static files have a hash of their content in the name and may be cached forever."""
     addresses = set(re.findall(r'"(/static/[^"]+)"', (await caller.get("/login")).text))
     assert len(addresses) == 2
     for address in addresses:

@@ -11,7 +11,8 @@ from tests.support.waiting import PATIENCE, request
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_starts_without_a_database_logs_json_only_and_stops_at_once(workers: str, dead_port: int) -> None:
+def test_service_without_database_starts_logs_json_and_stops(workers: str, dead_port: int) -> None:
+    """The service starts without a database, logs only JSON and stops at once."""
     with running(dead_port, WEB_CONCURRENCY=workers) as (process, address):
         live = wait_until_it_answers(process, address)
         assert live.status_code == 200

@@ -99,9 +99,10 @@ def test_when_nothing_is_missing_nothing_is_written(settings: Settings, tables: 
     assert server.count()["daily"] == 4
 
 
-def test_a_failure_is_made_good_by_a_run_that_finds_nothing_missing(
+def test_failed_run_is_cleared_by_a_run_with_nothing_to_do(
     settings: Settings, tables: Postgres, server: FakeTushare
 ) -> None:
+    """A failed run is followed by a successful one even if no day is missing."""
     sync(settings)
     server.refused = {"trade_cal": NOT_PERMITTED}
     assert sync(settings).outcome == "failed"
@@ -133,9 +134,10 @@ def test_a_range_is_fetched_again(settings: Settings, tables: Postgres, server: 
     assert asked(server) == ["17", "18", "19", "20", "16", "17", "18"]
 
 
-def test_what_was_loaded_before_a_failure_stays_and_the_next_run_goes_on(
+def test_days_loaded_before_a_failure_stay_and_sync_resumes(
     settings: Settings, tables: Postgres, server: FakeTushare
 ) -> None:
+    """Days loaded before a failure stay, and the next run continues after them."""
     server.bars["20261119"] = {}
     failed = sync(settings)
     assert (failed.outcome, failed.error, failed.last_day) == (
@@ -152,9 +154,10 @@ def test_what_was_loaded_before_a_failure_stays_and_the_next_run_goes_on(
     ]
 
 
-def test_a_provider_that_refuses_is_written_down_without_its_token(
+def test_provider_error_is_recorded_without_the_token(
     settings: Settings, tables: Postgres, server: FakeTushare
 ) -> None:
+    """An error of the provider is recorded without its token."""
     server.refused = {"trade_cal": NOT_PERMITTED}
     assert sync(settings).outcome == "failed"
     ((outcome, *_, error),) = tables.query(RUNS)
@@ -191,7 +194,8 @@ def test_a_database_that_is_away_is_told_in_one_line(dead_port: int, tables: Pos
 
 
 # --- CSV files
-def test_without_a_provider_the_sample_is_loaded_and_says_what_it_is(tables: Postgres) -> None:
+def test_sync_without_a_provider_loads_the_labelled_sample(tables: Postgres) -> None:
+    """Without a provider, the sample is loaded, and its names say that it is made up."""
     for path in SAMPLE.glob("*.csv"):
         assert path.read_text().startswith("# Made-up data")
     # A mount of nothing, as compose.yaml makes it.
@@ -231,7 +235,8 @@ def test_a_bad_row_is_told_with_its_file_and_keeps_its_day_out(tables: Postgres,
     assert days_of(tables) == ["2026-11-18", "2026-11-19", "2026-11-20"]
 
 
-def test_a_row_that_comes_again_in_another_file_is_told_with_both(tables: Postgres, tmp_path: Path) -> None:
+def test_duplicate_row_in_two_files_is_reported_with_both(tables: Postgres, tmp_path: Path) -> None:
+    """A row that is repeated in another file is reported with both files and lines."""
     text = HEADER + "\n" + row("600000.SH", "2026-11-18")
     settings = csv_settings(tables, tmp_path, a=text, b=text)
     assert sync(settings).error == "a bad row, in b.csv:2: is the same share and day as a.csv:2"
@@ -373,7 +378,8 @@ def test_stopped_before_it_has_begun_it_says_so(tables: Postgres) -> None:
     assert tables.query(RUNS) == []
 
 
-def test_the_run_of_a_process_that_was_killed_is_closed_by_the_next(tables: Postgres, server: FakeTushare) -> None:
+def test_killed_run_is_marked_interrupted_by_the_next_one(tables: Postgres, server: FakeTushare) -> None:
+    """The run of a killed process is marked as interrupted by the next one."""
     under_way, release = threading.Event(), threading.Event()
 
     def hang(api: str, params: Mapping[str, Any]) -> None:

@@ -86,7 +86,8 @@ def test_trading_days_are_those_of_the_calendar(server: FakeTushare) -> None:
     assert [params["start_date"] for _, params in server.calls] == ["20251120", "20261120"]
 
 
-def test_shares_have_names_and_those_that_are_none_are_passed_over(server: FakeTushare) -> None:
+def test_shares_have_names_and_other_symbols_are_skipped(server: FakeTushare) -> None:
+    """Shares have their names, and symbols that are no shares are skipped."""
     server.names = {"600519.SH": "贵州茅台", "T00018.SH": "上港集箱(退)"}
     with provider(server) as made:
         assert list(made.shares()) == [Share("600519.SH", "贵州茅台", dt.date(2001, 8, 27))]
@@ -178,7 +179,8 @@ def test_a_wrong_token_is_told_without_being_shown(server: FakeTushare, log_line
     assert "canary" not in str(raised.value)
 
 
-def test_an_account_that_may_not_ask_for_factors_or_names_gets_bars(server: FakeTushare) -> None:
+def test_account_without_factors_or_names_still_gets_bars(server: FakeTushare) -> None:
+    """An account that may not ask for factors or names still gets bars."""
     server.refused = {"adj_factor": NOT_PERMITTED, "stock_basic": NOT_PERMITTED}
     with provider(server) as made:
         assert list(made.shares()) == []

@@ -31,7 +31,8 @@ networks: {back: , front: , aside: {external: true, name: real}}
 """
 
 
-def test_an_older_engine_gets_the_primary_network_and_is_told_the_others(tmp_path: Path) -> None:
+def test_older_engine_creates_one_network_and_joins_the_rest(tmp_path: Path) -> None:
+    """An older engine gets the primary network at creation, and the others are joined afterwards."""
     found = project(tmp_path, TWO_NETWORKS)
     spec = container_spec(found, found.services["a"], image_id="sha256:1", api_version=OLD)
     assert spec.body["HostConfig"]["NetworkMode"] == "p_front"
@@ -83,7 +84,8 @@ def test_env_files_that_were_asked_for_are_a_label_too(tmp_path: Path) -> None:
     assert spec.body["Labels"]["com.docker.compose.project.environment_file"] == str(tmp_path / "one.env")
 
 
-def test_a_service_that_is_only_built_has_an_image_of_its_own_name(tmp_path: Path) -> None:
+def test_service_with_build_only_uses_its_own_image_name(tmp_path: Path) -> None:
+    """A service without `image` uses an image named after the project and the service."""
     found = project(tmp_path, "services: {a: {build: ., platform: linux/arm64}}")
     spec = container_spec(found, found.services["a"], image_id="sha256:1", api_version=OLD)
     assert (spec.body["Image"], spec.platform) == ("p-a", "linux/arm64")
@@ -121,7 +123,7 @@ def test_volumes_without_a_name_are_kept(image_volumes: tuple[str, ...] | None, 
 STARTING = "services:\n  a:\n    image: x\n    healthcheck:\n      test: 'true'\n      start_interval: 1s\n"
 
 
-def test_a_start_interval_needs_a_newer_engine_and_a_start_period(tmp_path: Path) -> None:
+def test_start_interval_needs_engine_25_and_a_start_period(tmp_path: Path) -> None:
     found = project(tmp_path, STARTING)
     where = r"compose\.yaml:6: services\.a\.healthcheck\.start_interval: needs "
     with pytest.raises(ConfigError, match=where + "Docker Engine 25"):

@@ -32,7 +32,8 @@ def refusal(folder: Path, text: str, environ: Mapping[str, str] | None = None) -
     return error.value.message
 
 
-def test_a_refused_value_names_the_variable_it_comes_from_and_where_that_is_set(tmp_path: Path) -> None:
+def test_invalid_value_names_its_variable_and_source(tmp_path: Path) -> None:
+    """An invalid value is reported with the variable it comes from and where that is set."""
     (tmp_path / ".env").write_text("# limits\nMEMORY=1q\n")
     with pytest.raises(ConfigError) as error:
         project(tmp_path, "services: {a: {image: '${TAG:-${NAME}}', mem_limit: '${MEMORY:-1g}'}}", {"NAME": "x"})

@@ -78,7 +78,8 @@ def test_a_number_is_written_to_json_as_go_writes_it(number: float) -> None:
     assert values.format_json_float(number) == WRITTEN[number]
 
 
-def test_a_number_of_single_precision_is_the_shortest_that_names_it() -> None:
+def test_float32_is_shown_with_the_fewest_digits() -> None:
+    """A single-precision number is shown with the fewest digits that identify it."""
     assert values.shortest_float32(0.3) == 0.3
     assert values.shortest_float32(1.23456789) == 1.2345679
     assert values.parse_float("0.50") == 0.5

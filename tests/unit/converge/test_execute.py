@@ -86,14 +86,16 @@ def failing(plan: Plan, perform: Scripted) -> StockhelperError:
     return raised.value
 
 
-def test_a_wait_that_a_siblings_failure_cancels_has_its_old_container_brought_back() -> None:
+def test_wait_cancelled_by_another_failure_is_rolled_back() -> None:
+    """If a failure elsewhere cancels a wait, the old container of the waiting service runs again."""
     perform = Scripted({"build image x": failure("no")}, {"build image x": "start container new-app"})
     error = failing(replacing_all("app", last=Action(Kind.BUILD, "x")), perform)
     assert (error.message, error.details) == ("no", ())
     assert perform.rescued("app") == undone("app")
 
 
-def test_what_was_stopped_comes_back_though_its_successor_was_never_begun() -> None:
+def test_stopped_container_without_successor_is_restarted() -> None:
+    """A stopped container is started again even if its successor was never started."""
     perform = Scripted({"build image x": failure("no")}, {"stop container old-app": FAILURE})
     failing(replacing_all("app", last=Action(Kind.BUILD, "x")), perform)
     assert "start container new-app" not in perform.seen
@@ -119,7 +121,8 @@ def test_what_is_ready_stays() -> None:
     assert perform.rescued("app") == []
 
 
-def test_every_service_comes_back_whichever_step_of_a_rescue_fails_and_the_first_error_is_told() -> None:
+def test_rollback_continues_after_errors_and_reports_the_first() -> None:
+    """A failed rollback step does not block the other services, and the first error is reported."""
     errors = {
         "start container new-db": failure("the port is taken"),
         "stop container new-app": failure("no answer"),
@@ -137,7 +140,8 @@ def test_every_service_comes_back_whichever_step_of_a_rescue_fails_and_the_first
     )
 
 
-def test_a_bug_keeps_its_own_name_and_is_told_what_was_not_undone() -> None:
+def test_bug_keeps_its_type_and_lists_failed_rollback_steps() -> None:
+    """An unexpected exception keeps its type and lists the rollback steps that failed."""
     perform = Scripted({"start container new-app": KeyError("oops"), "start container old-app": failure("gone")})
     with pytest.raises(KeyError, match="oops") as raised:
         execute(replacing_all("app"), perform, lambda event: None)

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from stockhelper_cli.converge.gap import GapMeter
 
 
-def test_nothing_is_stopped_before_an_app_that_is_late_has_given_its_answer() -> None:
+def test_gap_meter_waits_for_the_first_answer_of_a_slow_app() -> None:
+    """The measurement waits for the first answer of a slow app before anything is stopped."""
     answered = threading.Event()
 
     class App(BaseHTTPRequestHandler):

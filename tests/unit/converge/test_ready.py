@@ -38,7 +38,9 @@ def wait(engine: FakeEngine, service: Service, probe: Probe, timeout: float) -> 
     wait_ready(engine, service, "app", Condition.HEALTHY, probe, timeout=timeout, cancelled=Flag())
 
 
-def test_an_error_of_the_engine_is_not_readiness_even_when_it_tells_no_cause(service: Service) -> None:
+def test_engine_error_without_a_cause_is_not_ready(service: Service) -> None:
+    """An error of the engine does not count as ready, even without a cause."""
+
     class Failing:
         def __call__(self, container: Container, seconds: float) -> str:
             raise EngineError("engine.refused", "could not run true in app")
@@ -49,7 +51,8 @@ def test_an_error_of_the_engine_is_not_readiness_even_when_it_tells_no_cause(ser
 
 
 @pytest.mark.parametrize("skew", [-86400, 0, 86400], ids=lambda skew: f"{skew}s")
-def test_a_container_without_a_check_is_steady_by_our_clock_whatever_the_engines_says(skew: int) -> None:
+def test_container_without_check_is_steady_by_our_clock(skew: int) -> None:
+    """A container without a health check becomes steady by our clock, not by that of the engine."""
     now = 0.0
     probe = SteadyProbe(clock=lambda: now)
     engine = FakeEngine({"app": {}})
@@ -68,9 +71,8 @@ def test_a_container_without_a_check_is_steady_by_our_clock_whatever_the_engines
     assert probe(engine.container("app"), 1) != "", "it was started anew meanwhile"
 
 
-def test_an_app_that_takes_the_question_and_never_answers_costs_no_more_than_the_timeout(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_app_that_never_answers_costs_only_the_timeout(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that accepts the request and never answers costs no more than the timeout."""
     monkeypatch.setattr(ready, "PROBE_SECONDS", 10 * PATIENCE)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -81,9 +83,8 @@ def test_an_app_that_takes_the_question_and_never_answers_costs_no_more_than_the
     assert time.monotonic() - began < PATIENCE
 
 
-def test_one_that_was_restarted_while_nobody_looked_is_told_with_the_exit_code_of_its_next_end(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unnoticed_restart_reports_the_next_exit_code(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that restarts between two checks is reported with the exit code of its next end."""
     monkeypatch.setattr(ready, "_ENDING_SECONDS", PATIENCE)
     engine = running()
 
@@ -99,7 +100,8 @@ def test_one_that_was_restarted_while_nobody_looked_is_told_with_the_exit_code_o
     assert (failure.value.code, failure.value.cause) == ("service.exited", "exit code 3")
 
 
-def test_one_that_was_restarted_and_runs_on_without_getting_ready_is_not_waited_for(service: Service) -> None:
+def test_restarted_container_that_is_not_ready_fails_at_once(service: Service) -> None:
+    """A container that restarted and is not ready fails without waiting for the timeout."""
     engine = running()
 
     def asked(container: Container, seconds: float) -> str:
@@ -122,9 +124,8 @@ class Restarting(FakeEngine):
 
 
 @pytest.mark.parametrize(("mistakes", "gets_ready"), [(1, True), (2, True), (3, False)])
-def test_a_database_that_took_another_process_for_itself_is_given_its_next_start(
-    tmp_path: Path, mistakes: int, *, gets_ready: bool
-) -> None:
+def test_database_with_stale_lock_file_may_restart_twice(tmp_path: Path, mistakes: int, *, gets_ready: bool) -> None:
+    """A database that takes another process for its own, by the id in its lock file, may restart twice."""
     (tmp_path / "compose.yaml").write_text("services: {app: {image: app, x-stockhelper: {role: database}}}")
     database = compose.load(tmp_path, environ={}).services["app"]
     engine = Restarting({"app": {}})

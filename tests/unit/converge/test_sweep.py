@@ -36,7 +36,8 @@ def nameless_volumes(engine: FakeEngine) -> list[str]:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.replace(" ", "-"))
-def test_up_after_a_kill_at_any_call_ends_as_if_nothing_had_happened(tmp_path: Path, change: str) -> None:
+def test_up_after_a_kill_at_any_call_reaches_the_same_state(tmp_path: Path, change: str) -> None:
+    """After a kill at any engine call, the next `up` reaches the same state as an uninterrupted one."""
     environ = CHANGES[change]
 
     def begin() -> World:
@@ -68,7 +69,9 @@ def test_up_after_a_kill_at_any_call_ends_as_if_nothing_had_happened(tmp_path: P
 
 
 @pytest.mark.parametrize("change", [c for c in CHANGES if CHANGES[c]], ids=lambda change: change.replace(" ", "-"))
-def test_a_change_taken_back_after_a_kill_at_any_call_was_never_made(tmp_path: Path, change: str) -> None:
+def test_change_reverted_after_a_kill_at_any_call_is_undone(tmp_path: Path, change: str) -> None:
+    """If a change is reverted after a kill at any engine call, `up` restores the previous state."""
+
     def begin() -> World:
         world = World(tmp_path)
         world.up()

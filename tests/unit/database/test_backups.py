@@ -81,7 +81,8 @@ def test_what_is_not_finished_is_no_backup_and_is_swept_away(tmp_path: Path) -> 
     ]
 
 
-def test_a_manifest_without_its_dump_goes_with_what_was_half_done(tmp_path: Path) -> None:
+def test_manifest_without_its_dump_is_swept_away(tmp_path: Path) -> None:
+    """A manifest without its dump is removed together with the incomplete dump."""
     dump = tmp_path / "demo-20261124T120000Z.dump"
     dump.with_suffix(".dump.partial").write_bytes(b"dump")
     backups.write_manifest(dump, manifest())  # killed just before the dump got its name
@@ -89,7 +90,8 @@ def test_a_manifest_without_its_dump_goes_with_what_was_half_done(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_discarding_leaves_nothing_and_discarding_what_was_published_leaves_all(tmp_path: Path) -> None:
+def test_discard_removes_a_draft_but_not_a_published_backup(tmp_path: Path) -> None:
+    """Discarding an unfinished backup leaves nothing, and a published backup stays."""
     writer = Writer(tmp_path, "demo", NOW)
     writer.write(b"half")
     writer.discard()
@@ -113,7 +115,8 @@ def test_two_projects_share_a_folder(tmp_path: Path) -> None:
     ["", "[]", "{}", "nonsense", '{"schema": 2}', json.dumps({**manifest().as_json(), "tables": [1]})],
     ids=["empty", "a list", "nothing", "no JSON", "another schema", "tables of another shape"],
 )
-def test_what_is_no_manifest_is_refused_by_name_and_passed_over_in_the_list(tmp_path: Path, text: str) -> None:
+def test_invalid_manifest_is_rejected_and_not_listed(tmp_path: Path, text: str) -> None:
+    """An invalid manifest is rejected by name, and the list skips it."""
     made = stored(tmp_path)
     backups.manifest_path(made.path).write_text(text)
     with pytest.raises(StockhelperError, match=r"\.json is no manifest") as raised:

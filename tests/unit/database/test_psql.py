@@ -39,7 +39,8 @@ def test_rows_come_back_as_text_empty_fields_and_blanks_kept() -> None:
     assert ask(0) == []
 
 
-def test_it_asks_over_tcp_with_the_password_and_shows_it_in_no_argument() -> None:
+def test_query_uses_tcp_and_hides_the_password() -> None:
+    """A query connects over TCP with the password, which appears in no argument."""
     engine = Recording(ExecResult(0, b"1\n", b""))
     query(engine, "db", OWNER, "SELECT 'x y'")
     ((command, environment),) = engine.asked
@@ -53,14 +54,16 @@ def test_it_asks_over_tcp_with_the_password_and_shows_it_in_no_argument() -> Non
     assert environment["LC_ALL"] == "C", "messages are recognised in English"
 
 
-def test_who_has_patience_waits_inside_the_container_and_who_has_none_asks_once() -> None:
+def test_query_with_patience_retries_inside_the_container() -> None:
+    """With `patience` the query retries inside the container, and without it there is one attempt."""
     engine = Recording(ExecResult(0, b"1\n", b""))
     query(engine, "db", OWNER, "SELECT 1", patience=0.4)
     query(engine, "db", OWNER, "SELECT 1")
     assert [command[4] for command, _ in engine.asked] == ["10", "0"]
 
 
-def test_a_question_with_a_limit_is_given_up_by_the_server_and_others_are_not() -> None:
+def test_query_with_a_limit_sets_server_timeouts() -> None:
+    """A query with a limit is ended by the server, and one without a limit is not."""
     engine = Recording(ExecResult(0, b"1\n", b""))
     query(engine, "db", OWNER, "SELECT 1", limit_seconds=2)
     query(engine, "db", OWNER, "SELECT 1")

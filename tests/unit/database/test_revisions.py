@@ -52,7 +52,8 @@ def test_a_revision_that_another_one_depends_on_is_no_head(tmp_path: Path) -> No
     assert heads_of_sources(tmp_path) == ["b1"]
 
 
-def test_annotated_assignments_as_alembics_template_writes_them_are_read(tmp_path: Path) -> None:
+def test_annotated_assignments_are_read_as_revisions(tmp_path: Path) -> None:
+    """Annotated assignments, as the template of Alembic writes them, are read."""
     text = (
         "from collections.abc import Sequence\n"
         'revision: str = "b2"\n'

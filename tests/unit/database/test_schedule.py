@@ -60,7 +60,8 @@ def test_the_units_of_systemd() -> None:
     assert "WantedBy=timers.target" in timer[1]
 
 
-def test_what_means_something_to_systemd_is_written_so_that_it_does_not() -> None:
+def test_special_characters_are_escaped_for_systemd() -> None:
+    """Characters with a meaning for systemd are escaped where systemd would interpret them."""
     service, timer = Systemd(Path("/etc/systemd/system"), user=False).texts(ODD).values()
     assert "Environment=PATH=/opt/$x:/bin\n" in service
     assert ' --directory "/srv/a b%%c" ' in service
@@ -77,7 +78,8 @@ def test_the_line_of_cron() -> None:
     )
 
 
-def test_what_means_something_to_cron_is_written_so_that_it_does_not() -> None:
+def test_special_characters_are_escaped_for_cron() -> None:
+    """Characters with a meaning for cron or the shell are escaped."""
     line = Crontab().texts(ODD)[Path("crontab")].splitlines()[1]
     assert line.startswith("5 * * * *  env ")
     assert line.count("%") == line.count(r"\%") == 2

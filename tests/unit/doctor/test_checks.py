@@ -81,9 +81,10 @@ def test_one_password_for_both_roles_makes_them_one(tmp_path: Path) -> None:
         ("postgres", 0o700, "", ""),
     ],
 )
-def test_a_mount_is_judged_by_the_rights_of_the_user_in_the_container(
+def test_mount_is_checked_with_the_rights_of_its_user(
     tmp_path: Path, user: str, mode: int, option: str, lacks: str
 ) -> None:
+    """A mount is checked with the rights of the user in the container."""
     folder = tmp_path / "data"
     folder.mkdir()
     folder.chmod(mode)
@@ -121,5 +122,6 @@ def test_a_registry_is_the_part_of_a_name_that_can_be_a_host(reference: str, reg
     assert registry_of(reference, "") == registry
 
 
-def test_the_apps_connections_are_counted_as_the_service_counts_them() -> None:
+def test_connection_reserve_matches_the_service() -> None:
+    """The doctor counts the same extra connections of the app as the service."""
     assert connections._BESIDES == db._BESIDES

@@ -47,12 +47,14 @@ def statuses(findings: list[Finding]) -> dict[str, str]:
     return {finding.id: finding.status.value for finding in findings}
 
 
-def test_findings_come_in_the_order_of_the_checks_with_id_and_group() -> None:
+def test_findings_keep_the_order_of_the_checks() -> None:
+    """Findings come in the order of the checks, with their id and group."""
     findings = judge([check("b", lambda _: ok("fine")), check("a", lambda _: warning("hm"))], nowhere())
     assert [(f.id, f.group, f.status) for f in findings] == [("b", "Stack", Status.OK), ("a", "Stack", Status.WARNING)]
 
 
-def test_one_cause_gives_one_failure_and_what_needs_it_names_that_cause() -> None:
+def test_dependent_checks_are_skipped_with_the_first_cause() -> None:
+    """One cause gives one failure, and every check that depends on it names that cause."""
     chain = [
         check("last", lambda _: ok(""), needing=("middle",)),
         check("middle", lambda _: ok(""), needing=("first",)),
@@ -64,7 +66,8 @@ def test_one_cause_gives_one_failure_and_what_needs_it_names_that_cause() -> Non
     assert {f.summary for f in findings if f.status is Status.SKIPPED} == {"needs first, which failed"}
 
 
-def test_what_needs_something_that_was_skipped_tells_the_same_reason() -> None:
+def test_check_after_a_skipped_one_reports_the_same_reason() -> None:
+    """A check that depends on a skipped one reports the same reason."""
     chain = [check("a", lambda _: skipped("nothing runs")), check("b", lambda _: ok(""), needing=("a",))]
     assert judge(chain, nowhere())[1].summary == "needs a: nothing runs"
 
@@ -91,7 +94,8 @@ def test_checks_run_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(("own", "bound"), [(0.1, float("inf")), (PATIENCE, 0.1)], ids=["its own", "the caller's"])
-def test_one_that_is_late_fails_at_its_limit_and_what_needs_it_is_skipped(own: float, bound: float) -> None:
+def test_late_check_fails_at_its_limit_and_skips_dependents(own: float, bound: float) -> None:
+    """A check that takes too long fails at its limit, and checks that depend on it are skipped."""
     never = threading.Event()
 
     def hang(context: Context) -> Finding:
@@ -136,7 +140,8 @@ def test_a_check_that_breaks_hides_no_other() -> None:
     assert findings[0].summary == "the check itself failed: ZeroDivisionError: by zero"
 
 
-def test_what_checks_share_is_asked_for_once_and_its_error_is_everybodys() -> None:
+def test_shared_value_is_read_once_and_its_error_is_shared() -> None:
+    """A value that several checks use is read once, and each of them reports its error."""
     asked: list[int] = []
     meeting = threading.Barrier(4, timeout=PATIENCE)
 

@@ -75,7 +75,9 @@ def test_what_goes_wrong_is_told_as_for_every_call(socket_path: Path, serve: Ser
     assert cause in raised.value.cause
 
 
-def test_an_answer_that_is_cut_off_without_a_length_is_a_lost_engine(socket_path: Path) -> None:
+def test_truncated_answer_without_length_is_a_lost_engine(socket_path: Path) -> None:
+    """An answer without a length that is cut off means that the connection to the engine is lost."""
+
     def serve(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b'HTTP/1.0 200 OK\r\n\r\n{"Name": "da')
@@ -112,7 +114,8 @@ def test_an_exit_code_that_the_engine_learns_late_is_waited_for() -> None:
         assert docker_engine._ExecSession(client, "its id", streams).exit_code() == 7
 
 
-def test_the_exit_code_of_a_command_that_was_left_is_not_waited_for() -> None:
+def test_exit_code_of_an_abandoned_command_is_not_awaited() -> None:
+    """After a session is closed, its exit code is not waited for."""
     client: Any = SimpleNamespace(exec_inspect=lambda _: {"ExitCode": None})
     streams: Any = SimpleNamespace(close=lambda: None)
     session = docker_engine._ExecSession(client, "its id", streams)
@@ -135,7 +138,8 @@ def test_asking_needs_no_sdk(socket_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_threads_that_need_the_sdk_at_the_same_time_all_get_the_whole_of_it(socket_path: Path) -> None:
+def test_concurrent_first_use_of_the_sdk_imports_all_of_it(socket_path: Path) -> None:
+    """Threads that use the SDK for the first time at once all get it completely imported."""
     # In a process of its own, in which nobody has imported it yet.
     script = """
 import sys

@@ -38,7 +38,8 @@ def test_what_only_looks_like_a_digest_is_none() -> None:
         (f"one@{DIGEST}", DIGEST, ""),
     ],
 )
-def test_a_digest_counts_more_than_a_tag_and_neither_means_latest(text: str, asked_for: str, tagged: str) -> None:
+def test_digest_overrides_tag_and_default_is_latest(text: str, asked_for: str, tagged: str) -> None:
+    """A digest overrides a tag, and a name with neither means `latest`."""
     assert (parse(text).version, parse(text).tagged) == (asked_for, tagged)
 
 
@@ -53,7 +54,8 @@ def test_a_digest_counts_more_than_a_tag_and_neither_means_latest(text: str, ask
         ("127.0.0.1:5000/one", None),
     ],
 )
-def test_a_mirror_has_the_images_of_the_public_registry_and_no_others(text: str, there: str | None) -> None:
+def test_mirror_applies_to_docker_hub_images_only(text: str, there: str | None) -> None:
+    """A mirror has the images of the public registry and no others."""
     found = mirrored(parse(text), "hub.example")
     assert (str(found) if found else None) == there
     assert mirrored(parse(text), "") is None

@@ -85,7 +85,8 @@ def test_tcp_is_asked_too() -> None:
 
 
 @pytest.mark.parametrize("serve", [say_nothing, drip])
-def test_an_engine_that_never_ends_its_answer_is_given_up_in_time(home: Path, serve: Serve) -> None:
+def test_engine_with_an_endless_answer_times_out(home: Path, serve: Serve) -> None:
+    """An engine that never finishes its answer times out."""
     with unix_engine(home / "e.sock", serve) as endpoint:
         started = time.monotonic()
         result = probe(endpoint, timeout=0.3)
@@ -113,9 +114,8 @@ def test_a_full_backlog_counts_as_silent(home: Path) -> None:
         assert probe(Endpoint(f"unix://{home}/e.sock", "test")).state is State.SILENT
 
 
-def test_a_time_in_which_we_stood_still_is_no_silence_of_the_engines(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_suspended_time_is_not_counted_as_engine_silence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time in which this process was suspended is not counted as silence of the engine."""
     clock = itertools.count(step=3600.0)
     with unix_engine(home / "e.sock", answer()) as endpoint:
         monkeypatch.setattr(http, "time", SimpleNamespace(monotonic=lambda: next(clock)))
@@ -153,7 +153,8 @@ def test_a_url_that_is_none_of_an_engine(url: str) -> None:
     assert "is no URL of an engine" in probe(Endpoint(url, "DOCKER_HOST")).detail
 
 
-def test_a_socket_of_somebody_else_is_told_with_the_command_that_helps(home: Path) -> None:
+def test_socket_without_permission_suggests_setup(home: Path) -> None:
+    """A socket that belongs to another user is reported with the command that helps."""
     home.chmod(0o755)
     with unix_engine(home / "docker.sock", answer()):
         (home / "docker.sock").chmod(0o000)
@@ -196,7 +197,8 @@ def test_the_advice_names_the_group(home: Path, monkeypatch: pytest.MonkeyPatch,
 # --- who is asked
 
 
-def test_the_default_socket_comes_first_and_costs_next_to_nothing(home: Path) -> None:
+def test_default_socket_is_tried_first_and_fast(home: Path) -> None:
+    """The default socket is tried before any other and takes less than 5 ms."""
     with (
         unix_engine(home / "docker.sock", answer()),
         unix_engine(home / ".colima/default/docker.sock", nobody_asks),
@@ -270,7 +272,8 @@ def test_the_current_context_is_followed(home: Path) -> None:
         assert find(env(home, DOCKER_HOST=f"unix://{home}/docker.sock")).source == "DOCKER_HOST"
 
 
-def test_docker_context_beats_the_configuration_and_brings_its_certificates(home: Path) -> None:
+def test_docker_context_overrides_config_and_has_tls(home: Path) -> None:
+    """DOCKER_CONTEXT overrides the configuration file and provides its certificates."""
     config = home / "elsewhere"
     write_context(config, "far", "tcp://far:2376", tls=True)
     (endpoint,) = endpoints.candidates(env(home, DOCKER_CONFIG=str(config), DOCKER_CONTEXT="far"))
@@ -312,7 +315,8 @@ def test_no_engine_at_all(home: Path) -> None:
     assert raised.value.next == ("stockhelper setup",)
 
 
-def test_an_engine_that_is_there_tells_more_than_a_missing_socket(home: Path) -> None:
+def test_old_engine_is_reported_instead_of_missing_sockets(home: Path) -> None:
+    """An engine that is too old is reported rather than the sockets that are missing or silent."""
     with (
         unix_engine(home / ".rd/docker.sock", answer("1.40")),
         full(home / "run/podman/podman.sock"),

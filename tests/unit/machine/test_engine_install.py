@@ -153,7 +153,8 @@ def test_an_init_script_that_fails_is_no_reason_to_give_up(machine: Machine) -> 
     assert machine.ensure().started_by == "dockerd"
 
 
-def test_an_init_script_whose_engine_dies_is_no_reason_to_give_up(machine: Machine) -> None:
+def test_init_script_whose_engine_dies_leads_to_dockerd(machine: Machine) -> None:
+    """If the init script succeeds but its engine does not run, `dockerd` is started instead."""
     machine.command("dockerd", f"exec {machine.start_engine}")
     machine.script(machine.init_script, '[ "$1" = start ] || exit 3')
     assert machine.ensure().started_by == "dockerd"
@@ -179,7 +180,8 @@ def test_an_engine_that_does_not_start_shows_why(machine: Machine) -> None:
     assert raised.value.details[-3:] == ("by dockerd:", "  starting", "  failed: no cgroups")
 
 
-def test_where_there_is_none_it_is_installed_without_starting_it_half_way(machine: Machine) -> None:
+def test_missing_engine_is_installed_without_autostart(machine: Machine) -> None:
+    """A missing engine is installed, and its package does not start it during the installation."""
     machine.script(machine.folder / "dockerd", f"exec {machine.start_engine}")
     machine.command(
         "apt-get",

@@ -104,7 +104,8 @@ def test_the_defaults_are_those_of_the_compose_file() -> None:
         assert f"${{{base.key}:-{base.default}}}" in compose
 
 
-def test_a_stand_in_of_another_version_is_built_where_env_names_it(world: World) -> None:
+def test_stand_in_of_another_version_in_env_is_built(world: World) -> None:
+    """A stand-in of another version is built if it is set in .env."""
     world.engine.add_image(PYTHON.default)
     world.env("POSTGRES_IMAGE=localhost/stockhelper-postgres:17\n")
     built = BaseImage("POSTGRES_IMAGE", "localhost/stockhelper-postgres:17", How.BUILT)
@@ -162,7 +163,8 @@ def test_without_a_registry_stand_ins_are_built_and_recorded(world: World) -> No
     assert [image.how for image in world.ensure()] == [How.FOUND, How.FOUND]
 
 
-def test_a_new_env_takes_the_stand_in_that_was_built_before_without_asking_the_registry(world: World) -> None:
+def test_new_env_reuses_the_stand_in_without_the_registry(world: World) -> None:
+    """A new .env uses the stand-ins that were built before, without asking the registry."""
     world.ensure()
     world.engine.pulled.clear()
     world.env("")
@@ -177,7 +179,8 @@ def test_an_outdated_stand_in_is_not_taken_unasked(world: World) -> None:
     assert [image.how for image in world.ensure()] == [How.BUILT, How.FOUND]
 
 
-def test_a_recorded_stand_in_is_built_again_where_it_is_gone_and_never_pulled(world: World) -> None:
+def test_recorded_stand_in_that_is_missing_is_rebuilt(world: World) -> None:
+    """A recorded stand-in that is missing is rebuilt and never pulled."""
     world.env("PYTHON_IMAGE=localhost/stockhelper-python:9\nPOSTGRES_IMAGE=localhost/stockhelper-postgres:8\n")
     assert [image.how for image in world.ensure()] == [How.BUILT, How.BUILT]
     assert world.engine.pulled == []
@@ -218,7 +221,8 @@ def test_prepare_happens_once_for_both(world: World, monkeypatch: pytest.MonkeyP
     assert prepared == [1]
 
 
-def test_a_recipe_is_told_of_the_mirror_and_the_proxies_that_env_and_the_shell_name(world: World) -> None:
+def test_recipe_gets_mirror_and_proxies_from_env_and_shell(world: World) -> None:
+    """A recipe gets the mirror and the proxies that are set in .env and in the shell."""
     world.recipe("python", 'echo "mirror $APT_MIRROR proxies $http_proxy $HTTPS_PROXY" >&2; echo rootfs')
     world.env("APT_MIRROR=http://m.example/debian\nHTTP_PROXY=http://file.example:1\nHTTPS_PROXY=of-the-file\n")
     world.ensure({"https_proxy": "http://shell.example:1", "HTTPS_PROXY": "http://shell.example:1"})
@@ -242,7 +246,7 @@ def test_base_images_come_from_the_mirror_by_their_digest(world: World) -> None:
     assert raised.value.cause == "REGISTRY_MIRROR is hub.example/x: gone"
 
 
-def test_a_mirror_that_is_none_is_refused_before_anything_is_pulled(world: World) -> None:
+def test_invalid_mirror_is_rejected_before_any_pull(world: World) -> None:
     world.env("REGISTRY_MIRROR=https://hub.example\n")
     with pytest.raises(ConfigError, match="REGISTRY_MIRROR is not HOST"):
         world.ensure()

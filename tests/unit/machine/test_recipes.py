@@ -69,7 +69,8 @@ def test_the_release_is_taken_from_this_machines_own_mirrors(
     assert given[first:] == [suite, "-", *expected]
 
 
-def test_without_mirrors_of_its_own_mmdebstrap_takes_the_public_ones(tmp_path: Path) -> None:
+def test_mmdebstrap_without_own_mirrors_uses_public_ones(tmp_path: Path) -> None:
+    """If this machine has no Debian mirrors of its own, mmdebstrap uses the public ones."""
     assert arguments(tmp_path, "python", "3.13", "http://ubuntu.example/ubuntu/ noble main\n")[-2:] == ["trixie", "-"]
 
 
@@ -86,7 +87,8 @@ def test_a_version_without_a_recipe_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_mirror_that_is_named_stands_for_all_of_this_machines_own(tmp_path: Path, end: str) -> None:
+def test_apt_mirror_overrides_the_mirrors_of_this_machine(tmp_path: Path, end: str) -> None:
+    """APT_MIRROR replaces all mirrors of this machine, including the one for security updates."""
     own = f"http://mirror.example/debian/ {codename() or 'none'} main\n"
     given = arguments(tmp_path, "python", "3.13", own, APT_MIRROR=f"http://named.example/debian{end}")
     lines = [argument.partition("] ")[2] for argument in given if argument.startswith("deb ")]

@@ -97,7 +97,8 @@ def test_a_certificate_of_the_host_that_is_none_is_passed_over(host: Path, folde
 
 
 @pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
-def test_a_bundle_that_is_not_usable_is_told_with_the_line_that_names_it(tmp_path: Path, content: str | None) -> None:
+def test_unusable_ca_bundle_is_reported_with_its_line(tmp_path: Path, content: str | None) -> None:
+    """A bundle that cannot be used is reported with the line that names it."""
     (tmp_path / ".env").write_text("A=1\nBUILD_CA_FILE=certs/ca.pem\n")
     if content is not None:
         (tmp_path / "certs").mkdir()

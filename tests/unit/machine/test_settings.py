@@ -38,7 +38,8 @@ def test_empty_counts_as_unset_where_there_is_a_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"])
-def test_any_address_of_either_family_may_be_bound_as_a_compose_file_has_it(address: str) -> None:
+def test_bind_address_accepts_ipv4_and_ipv6_as_in_compose(address: str) -> None:
+    """Any IPv4 or IPv6 address can be bound, written as in a Compose file."""
     assert str(load_settings({**GOOD, "APP_BIND": address}, None).APP_BIND) == address.strip("[]")
 
 
@@ -154,7 +155,8 @@ def test_the_first_of_several_bad_values_is_named() -> None:
         load_settings({**GOOD, "APP_PORT": "0", "APP_BIND": "x"}, None)
 
 
-def test_only_what_was_given_counts_never_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_ignore_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the given values count, never the environment of the process."""
     monkeypatch.setenv("APP_PORT", "0")
     assert load_settings(GOOD, None).APP_PORT == 8000
 

@@ -25,13 +25,15 @@ def test_a_code_outside_the_table_cannot_be_raised() -> None:
         StockhelperError("made.up", "it failed")
 
 
-def test_an_error_prints_as_its_message_and_keeps_its_parts_in_order() -> None:
+def test_error_prints_its_message_and_keeps_its_parts() -> None:
+    """An error prints as its message and keeps its parts in order."""
     error = EngineError("engine.lost", "it broke", cause="no route", next=["one", "two"], details=["a", "b"])
     assert str(error) == "it broke"
     assert (error.cause, error.next, error.details) == ("no route", ("one", "two"), ("a", "b"))
 
 
-def test_one_root_catches_them_all_and_what_the_engine_says_is_told_apart() -> None:
+def test_error_classes_share_a_base_and_engine_has_its_own() -> None:
+    """One base class catches all errors, and errors of the engine have a base class of their own."""
     assert issubclass(ConfigError, StockhelperError)
     assert issubclass(NotFound, EngineError)
     assert issubclass(Conflict, EngineError)

@@ -77,7 +77,8 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_lock(holder: subproce
     assert error.next == ("stockhelper status",)
 
 
-def test_after_kill_9_of_its_holder_the_lock_is_free_without_any_command(holder: subprocess.Popen[str]) -> None:
+def test_lock_is_free_after_its_holder_is_killed(holder: subprocess.Popen[str]) -> None:
+    """After its holder is killed, the lock is free without any command."""
     refused()
     holder.send_signal(signal.SIGKILL)
     holder.wait(PATIENCE)
@@ -134,7 +135,8 @@ def test_who_waits_is_refused_when_its_time_is_over(holder: subprocess.Popen[str
     assert time.monotonic() - began >= 0.2
 
 
-def test_everybody_may_open_the_file_whoever_made_it_and_whatever_the_umask() -> None:
+def test_lock_file_is_open_to_all_users_with_any_umask() -> None:
+    """Every user may open the lock file, independent of its creator and the umask."""
     before = os.umask(0o077)
     try:
         with exclusive("engine-1", "shop"):
@@ -144,7 +146,7 @@ def test_everybody_may_open_the_file_whoever_made_it_and_whatever_the_umask() ->
     assert mode == 0o666
 
 
-def test_a_file_that_another_user_made_can_be_locked_in_a_sticky_folder(folder: Path) -> None:
+def test_lock_file_of_another_user_works_in_sticky_folder(folder: Path) -> None:
     """The kernel (fs.protected_regular) refuses O_CREAT there, which is why the file is opened without it first."""
     if os.getuid() == 0:
         folder.chmod(0o1777)

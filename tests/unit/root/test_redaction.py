@@ -90,7 +90,8 @@ def test_a_password_of_a_url_is_known_decoded_too() -> None:
         ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----", f"-----BEGIN PRIVATE KEY-----{MASK}-----END"),
     ],
 )
-def test_what_looks_like_a_secret_is_masked_though_nobody_told_of_it(line: str, shown: str) -> None:
+def test_text_that_looks_like_a_secret_is_masked(line: str, shown: str) -> None:
+    """Text that looks like a secret is masked, even if the secret is not known."""
     assert Secrets().text(line).startswith(shown)
 
 

@@ -69,9 +69,10 @@ def engine(project: Project) -> Asked:
     ],
     ids=lambda error: error.code,
 )
-def test_what_cannot_be_asked_is_told_in_its_row_and_the_others_are_shown(
+def test_failed_query_is_shown_in_its_row_beside_the_others(
     project: Project, engine: Asked, refusal: StockhelperError
 ) -> None:
+    """A service that cannot be queried shows the error in its row, and the others are shown as usual."""
     engine.refusal = refusal
     result = status(project, engine)
     database, other = result.services
@@ -109,9 +110,10 @@ def test_who_only_looks_does_not_ask_for_the_revision(project: Project, engine: 
     ],
     ids=str,
 )
-def test_where_the_app_answers_is_a_url_that_a_browser_here_opens(
+def test_app_url_is_one_that_a_local_browser_opens(
     project: Project, listening: Sequence[str], urls: Sequence[str]
 ) -> None:
+    """The address of the app is a URL that a browser on this machine can open."""
     app = replace(project.services["other"], extensions={"x-stockhelper": {"role": "app"}})
     ports = tuple(Port(address, 8000, "8000/tcp") for address in listening)
     assert urls_of(app, Container("id", "app", "app", "sha256:1", "running", ports=ports)) == urls

@@ -58,7 +58,8 @@ def shown(width: int) -> list[str]:
         (5, ["SERVI", "CE", "app", "migra", "te"]),
     ],
 )
-def test_a_table_folds_its_last_column_only_and_drops_what_has_no_room(width: int, lines: list[str]) -> None:
+def test_table_wraps_last_column_and_drops_what_does_not_fit(width: int, lines: list[str]) -> None:
+    """A table wraps only its last column and drops columns that do not fit."""
     assert shown(width) == lines
 
 
@@ -70,9 +71,10 @@ def test_a_table_folds_its_last_column_only_and_drops_what_has_no_room(width: in
     ],
     ids=["not on the path", "on the path"],
 )
-def test_a_command_to_type_has_its_path_where_the_shell_would_not_find_it(
+def test_suggested_command_has_its_path_if_not_on_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool, shown: str
 ) -> None:
+    """A suggested command includes its path if the shell would not find it."""
     command = tmp_path / ".venv" / "bin" / "stockhelper"
     command.parent.mkdir(parents=True)
     command.touch(0o755)
