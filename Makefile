@@ -24,12 +24,24 @@ up: .venv/.cli  ## Make this machine ready and bring the stack up
 down: .venv/.cli  ## Take the stack down; the data stays
 	@$(BIN)/stockhelper down
 
-test: .venv/.dev  ## Run every test, on a real engine, PostgreSQL and docker compose
-	@$(BIN)/python -m tests.support.prepare
-	@$(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST)
+test: .venv/.dev  ## Run the tests, on a real engine, PostgreSQL and docker compose (PYTEST=...: some of them)
+	@$(call run-tests,--tier test $(PYTEST))
+
+test-slow: .venv/.dev  ## Run the slow tests: what is about the machine, and sweeps
+	@$(call run-tests,--tier slow $(PYTEST))
+
+test-all: .venv/.dev  ## Run both, once
+	@$(call run-tests,--tier all $(PYTEST))
+
+test-fast: .venv/.dev  ## Run the tests that bring up no stack
+	@$(call run-tests,--tier test $(or $(PYTEST),tests/unit tests/cli tests/migrations))
 
 # Tests of one file share a stack, and stay together; much of their time is waiting, which a third worker uses.
-PYTEST_WORKERS ?= -n 3 --dist loadfile
+PYTEST_WORKERS ?= -n 3 --dist loadfile --no-loadscope-reorder
+run-tests = $(BIN)/python -m tests.support.prepare && $(BIN)/python -m pytest $(PYTEST_WORKERS) $(1)
+
+check-budget: .venv/.dev  ## Compare what the last whole runs have cost with tests/budgets.json
+	@$(BIN)/python -m tests.support.budgets check
 
 check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/ruff check .
@@ -91,4 +103,4 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 	    echo "  next: sudo apt-get install $$package" >&2; exit 4; \
 	  fi; }
 
-.PHONY: help up down test check bench bench-service lock
+.PHONY: help up down test test-slow test-all test-fast check check-budget bench bench-service lock

@@ -17,6 +17,8 @@ from tests.support.sandbox import (
     sandbox,
 )
 
+pytest_plugins = ["tests.support.plugin"]
+
 #: Whether a test of this session, or of one of its workers, used the engine.
 _USED = pytest.StashKey[bool]()
 

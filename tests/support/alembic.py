@@ -14,6 +14,7 @@ from pathlib import Path
 from psycopg.sql import SQL, Identifier
 
 from tests.support import ROOT
+from tests.support.leftovers import run_mark
 from tests.support.postgres import Postgres
 from tests.support.waiting import PATIENCE
 
@@ -48,6 +49,7 @@ class Alembic:
                 "APP_DB_USER": self.role,
                 "APP_DB_PASSWORD": self.password,
                 "DB_CONNECT_TIMEOUT": f"{PATIENCE:g}",
+                **run_mark(),
                 **self.database.environment,
                 **self.more,
                 **environment,

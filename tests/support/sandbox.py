@@ -33,6 +33,7 @@ from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
 from tests.support import PREFIX, ROOT
+from tests.support.budgets import charge_up
 from tests.support.in_process import run_in_process
 from tests.support.ports import free_port
 from tests.support.waiting import eventually, request
@@ -48,6 +49,8 @@ NEXT_POSTGRES = "localhost/stockhelper-postgres:17"
 TIME_LIMIT = 300
 #: Verbs that pass their streams on to a command in a container.
 _PASSING_ON = frozenset({"exec", "shell", "psql"})
+#: What an `up` says that changed nothing.
+_UNCHANGED = ("Nothing to do", '"changed": false')
 _COPIED = ("compose", "docker", "migrations", ".dockerignore", ".env.example")
 
 
@@ -113,10 +116,25 @@ class Sandbox:
         A verb that passes streams on, something to read, words `within` which it runs, and a run beside others in a
         thread of its own need a fresh process; `fresh` asks for one.
         """
+        result = self._run(arguments, cwd, stdin, environment or {}, within, fresh)
+        said = result.out + result.err
+        if "up" in arguments and "--dry-run" not in arguments and not any(text in said for text in _UNCHANGED):
+            charge_up(self.name)
+        return result
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        cwd: Path | None,
+        stdin: str | None,
+        environment: Mapping[str, str],
+        within: Sequence[str],
+        fresh: bool,
+    ) -> Result:
         beside = threading.current_thread() is not threading.main_thread()
         if fresh or within or beside or stdin is not None or not _PASSING_ON.isdisjoint(arguments):
             return self.launch([*within, *self.command(*arguments)], environment, cwd=cwd, stdin=stdin or "")
-        return Result(*run_in_process(arguments, cwd or self.root, self.environment(environment or {})))
+        return Result(*run_in_process(arguments, cwd or self.root, self.environment(environment)))
 
     def launch(
         self,
@@ -141,6 +159,8 @@ class Sandbox:
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start `stockhelper` and return its process."""
+        if "up" in arguments:
+            charge_up(self.name)
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.root,

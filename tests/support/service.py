@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.support import ROOT
+from tests.support.leftovers import run_mark
 from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, request
 
@@ -65,6 +66,7 @@ def running(
             "POSTGRES_HOST": "127.0.0.1",
             "POSTGRES_PORT": str(database_port),
             "SCHEDULER_ENABLED": "false",
+            **run_mark(),
             **environment,
         },
         stdout=log,
