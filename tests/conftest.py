@@ -17,7 +17,7 @@ from tests.support.sandbox import (
     sandbox,
 )
 
-pytest_plugins = ["tests.support.plugin"]
+pytest_plugins = ["tests.support.plugin", "tests.support.snapshots"]
 
 #: Whether a test of this session, or of one of its workers, used the engine.
 _USED = pytest.StashKey[bool]()

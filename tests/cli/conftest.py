@@ -1,13 +1,9 @@
-"""The command line in this process, with the engine in memory, compared with what a person saw and found good.
-
-`UPDATE_SNAPSHOTS=1 pytest tests/cli` writes the snapshots anew; read the diff before it is committed.
-"""
+"""The command line in this process, with the engine in memory, compared with what a person saw and found good."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,8 +18,6 @@ from tests.cli.calling import Project
 from tests.support.fake_engine import FakeEngine
 from tests.support.project import copy_project
 from tests.support.revisions import HEAD
-
-SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 
 @dataclass(frozen=True)
@@ -105,22 +99,3 @@ def world(
 
     monkeypatch.setattr(Invocation, "engine", connected)
     return World(root, engine, capsys)
-
-
-@pytest.fixture
-def snapshot(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Compare a text with the test's snapshot; seconds and ids are masked."""
-
-    def check(text: str) -> None:
-        masked = re.sub(r"\d+\.\d+ s\b", "N s", text)
-        masked = re.sub(r"\b[0-9a-f]{12}\b", "<id>", masked)
-        masked = re.sub(r"/\S*/project/", "<project>/", masked)
-        masked = "".join(line.rstrip() + "\n" for line in masked.splitlines())
-        name = re.sub(r"\W+", "-", request.node.name).strip("-")
-        path = SNAPSHOTS / f"{name}.txt"
-        if os.environ.get("UPDATE_SNAPSHOTS"):
-            path.write_text(masked)
-        assert path.is_file(), f"no snapshot {path.name}: UPDATE_SNAPSHOTS=1 writes it"
-        assert masked == path.read_text()
-
-    return check

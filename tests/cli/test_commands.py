@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +11,7 @@ import pytest
 from stockhelper_cli.engine.protocol import ExecResult
 from stockhelper_cli.errors import ERROR_CODES, EngineError, StockhelperError
 from tests.cli.conftest import World
-
-Snapshot = Callable[[str], None]
+from tests.support.snapshots import Snapshot
 
 VERBS = (
     "init", "setup", "up", "down", "restart", "stop", "start", "status", "doctor", "logs", "exec", "shell", "psql",

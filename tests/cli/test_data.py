@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import pytest
 
 from stockhelper_cli.engine.protocol import ExecResult
 from tests.cli.conftest import World
+from tests.support.snapshots import Snapshot
 
-Snapshot = Callable[[str], None]
 LOADED = {
     "rows": 5, "changed": 3, "days": 2, "first_day": "2026-11-19", "last_day": "2026-11-20", "bad_rows": 0, "bad": [],
     "refused_days": [], "error": None,

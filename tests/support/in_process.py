@@ -14,13 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 from unittest.mock import patch
-
-import psutil
 
 from stockhelper_cli.main import run
 
@@ -34,7 +32,7 @@ class _Surroundings:
 
     threads: frozenset[threading.Thread]
     descriptors: frozenset[tuple[str, str]]
-    children: frozenset[psutil.Process]
+    children: frozenset[str]
     handlers: frozenset[tuple[int, object]]
     variables: frozenset[tuple[str, str]]
     folder: frozenset[str]
@@ -44,7 +42,7 @@ class _Surroundings:
         return cls(
             threads=frozenset(threading.enumerate()),
             descriptors=frozenset(_descriptors()),
-            children=frozenset(psutil.Process().children(recursive=True)),
+            children=frozenset(_children()),
             handlers=frozenset((number, signal.getsignal(number)) for number in signal.valid_signals()),
             variables=frozenset(os.environ.items()),
             folder=frozenset([str(Path.cwd())]),
@@ -64,6 +62,12 @@ def _descriptors() -> Iterator[tuple[str, str]]:
             continue
         if target != f"/proc/{os.getpid()}/fd":
             yield entry.name, target
+
+
+def _children() -> Iterator[str]:
+    for thread in os.scandir("/proc/self/task"):
+        with suppress(FileNotFoundError):  # it has just ended
+            yield from Path(thread.path, "children").read_text().split()
 
 
 @contextmanager

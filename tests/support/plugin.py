@@ -43,11 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     tier = config.getoption("tier")
     if tier != "all":
         named = {path.resolve() for arg in config.args if (path := Path(arg.partition("::")[0])).is_file()}
-        chosen = [
-            item for item in items if item.path in named or bool(item.get_closest_marker("slow")) == (tier == "slow")
-        ]
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-        items[:] = chosen
+        others = {
+            item
+            for item in items
+            if item.path not in named and bool(item.get_closest_marker("slow")) != (tier == "slow")
+        }
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
     seconds: Counter[str] = Counter()
     for budget in budgets.read().values() if tier == "all" else [budgets.read()[tier]]:
         seconds.update(budget)

@@ -1,8 +1,7 @@
-"""What is wanted and what is there -> the plan, as text. `UPDATE_SNAPSHOTS=1` writes the texts anew."""
+"""What is wanted and what is there -> the plan, as text."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from stockhelper_cli.converge.reconcile import (
 from stockhelper_cli.engine.protocol import ExecResult
 from stockhelper_cli.errors import StockhelperError
 from stockhelper_cli.labels import ONEOFF, PROJECT, SERVICE, UPGRADE
+from tests.support.snapshots import Snapshot
 from tests.unit.converge.world import World
-
-PLANS = Path(__file__).parent / "plans"
 
 
 def standing(world: World) -> World:
@@ -115,12 +113,8 @@ def killed_while_upgrading(world: World) -> World:
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.replace(" ", "-"))
-def test_the_plan(tmp_path: Path, scene: str) -> None:
-    plan = str(SCENES[scene](World(tmp_path))) + "\n"
-    golden = PLANS / f"{scene.replace(' ', '-')}.txt"
-    if os.environ.get("UPDATE_SNAPSHOTS"):
-        golden.write_text(plan)
-    assert plan == golden.read_text()
+def test_the_plan(tmp_path: Path, scene: str, snapshot: Snapshot) -> None:
+    snapshot(str(SCENES[scene](World(tmp_path))))
 
 
 def test_an_orphan_in_a_changed_network_is_not_robbed_of_it(tmp_path: Path) -> None:
