@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 import psutil
-from docker.errors import DockerException
 
+from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.errors import StockhelperError
-from tests.support.sandbox import client
 from tests.support.waiting import eventually
 
 #: The variable by which the processes of a run are known: all of them inherit it, whoever adopts them.
 RUN_VARIABLE: Final = "STOCKHELPER_TEST_RUN"
+#: Seconds until what was told to go must have gone.
+_GOING_SECONDS: Final = 10.0
 
 
 def mark_run() -> None:
@@ -30,12 +31,15 @@ def run_mark() -> Mapping[str, str]:
 def on_engine() -> frozenset[str] | None:
     """Return what the engine holds, as `kind name`; None without an engine."""
     try:
-        api = client().api
-        containers = [f"container {row['Names'][0].strip('/')}" for row in api.containers(all=True)]
-        networks = [f"network {row['Name']}" for row in api.networks()]
-        volumes = [f"volume {row['Name']}" for row in api.volumes()["Volumes"] or ()]
-    except (DockerException, StockhelperError, OSError):
+        find(os.environ)
+    except StockhelperError:
         return None
+    from tests.support.sandbox import client  # the SDK, which a run without an engine has no use for
+
+    api = client().api
+    containers = [f"container {row['Names'][0].strip('/')}" for row in api.containers(all=True)]
+    networks = [f"network {row['Name']}" for row in api.networks()]
+    volumes = [f"volume {row['Name']}" for row in api.volumes()["Volumes"] or ()]
     return frozenset([*containers, *networks, *volumes])
 
 
@@ -54,7 +58,7 @@ def left_since(before: frozenset[str] | None) -> list[str]:
         return names
 
     try:
-        eventually(lambda: not found(), 20)  # some go a moment after they are told to
+        eventually(lambda: not found(), _GOING_SECONDS)
     except AssertionError:
         return found()
     return []

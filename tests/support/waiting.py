@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -29,4 +30,6 @@ def eventually(ask: Callable[[], T], seconds: float = PATIENCE) -> T:
 
 def request(method: str, url: str, timeout: float = PATIENCE, **how: Any) -> httpx.Response:
     """Ask a server of this machine, past any proxy."""
+    import httpx  # for the few that ask: it costs every other test 0.1 s
+
     return httpx.request(method, url, trust_env=False, timeout=timeout, **how)
