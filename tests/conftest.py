@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.support.sandbox import (
     remove_test_image,
     sandbox,
 )
+from tests.support.template import Template, remove_orphaned_templates, remove_template, template_of_run
 
 pytest_plugins = ["tests.support.plugin", "tests.support.snapshots"]
 
@@ -27,11 +29,24 @@ _USED = pytest.StashKey[bool]()
 def swept(request: pytest.FixtureRequest) -> Iterator[None]:
     """Remove what earlier, killed runs left behind, and at the end whatever is left of this one."""
     remove_orphaned_leftovers()
+    remove_orphaned_templates()
     yield
     remove_leftovers(RUN_PREFIX)
     request.config.stash[_USED] = True
     if (told := getattr(request.config, "workeroutput", None)) is not None:
         told["used"] = True
+
+
+@pytest.fixture(scope="session")
+def template(swept: None, request: pytest.FixtureRequest) -> Template:
+    """An initialised database that stacks may begin with, one for all workers."""
+    return template_of_run(getattr(request.config, "workerinput", {}).get("controller", os.getpid()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker which process has started it."""
+    node.workerinput["controller"] = os.getpid()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -42,8 +57,11 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Take the image away that the workers share, when the last of them has ended."""
-    if session.config.stash.get(_USED, False) and not hasattr(session.config, "workerinput"):
+    """Take away what the workers share, when the last of them has ended."""
+    if hasattr(session.config, "workerinput"):
+        return
+    remove_template(template_of_run(os.getpid()))
+    if session.config.stash.get(_USED, False):
         remove_test_image()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.release import Release, own_release
 from tests.support.sandbox import RUN_PREFIX, Sandbox, names_of, sandbox
+from tests.support.template import Template
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,17 +19,19 @@ def nothing_left(swept: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def stack(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def stack(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack that is up, for tests that look at it, or leave it as they found it."""
     with sandbox(tmp_path_factory.mktemp("stack")) as made:
+        template.copy_into(made)
         made.up()
         yield made
 
 
 @pytest.fixture(scope="module")
-def released(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+def released(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     """A stack that is up, with sources and an image of its own."""
     with own_release(tmp_path_factory.mktemp("release")) as made:
+        template.copy_into(made.project)
         made.project.up()
         yield made
 

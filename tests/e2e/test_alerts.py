@@ -21,6 +21,7 @@ from tests.e2e.oracle import assert_nothing_to_do
 from tests.e2e.steps import healthy, runs
 from tests.support.ports import free_port
 from tests.support.sandbox import Sandbox, monitoring_images, names_of, sandbox
+from tests.support.template import Template
 from tests.support.waiting import eventually, request
 
 pytestmark = [pytest.mark.engine, pytest.mark.compose]
@@ -103,7 +104,7 @@ def hasten(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def watched(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A stack with bars and a verified backup, watched by the second."""
     folder = tmp_path_factory.mktemp("watched")
     prometheus, alertmanager = (f"127.0.0.1:{free_port()}" for _ in MONITORING)
@@ -117,6 +118,7 @@ def watched(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     with webhook() as (received, address), sandbox(folder, **settings) as project:
         (folder / "webhook").write_text(f"{address}\n")
         hasten(project.root / "compose" / "monitoring")
+        template.copy_into(project)
         project.up()
         assert project.run("data", "sync").code == 0
         assert project.run("backup", "create", "--verify").code == 0

@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.steps import explained, healthy
 from tests.support.ports import free_port
 from tests.support.sandbox import Sandbox, sandbox
+from tests.support.template import Template
 from tests.support.waiting import PATIENCE, eventually, request
 
 HEADER = "symbol,trade_date,open,high,low,close,volume,turnover,adjustment_factor\n"
@@ -23,10 +24,11 @@ SAMPLE = "sync|done|177"
 
 
 @pytest.fixture(scope="module")
-def stocked(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def stocked(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack that is up, with its schedule and metrics, and else as a user has it who has set nothing."""
     metrics = f"127.0.0.1:{free_port()}"
     with sandbox(tmp_path_factory.mktemp("stocked"), SCHEDULER_ENABLED="", METRICS_BIND=metrics) as made:
+        template.copy_into(made)
         made.up()
         yield made
 

@@ -23,13 +23,15 @@ from tests.e2e.diagnosis import diagnose, names_only, patient_command, run_patie
 from tests.e2e.steps import explained, health, healthy, runs
 from tests.support.ports import free_port
 from tests.support.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, sandbox
+from tests.support.template import Template
 from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def shared(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def shared(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack that is up, for faults that are made and undone."""
     with sandbox(tmp_path_factory.mktemp("faulty")) as made:
+        template.copy_into(made)
         made.up()
         yield made
 

@@ -16,15 +16,17 @@ from tests.e2e.steps import explained, healthy, runs
 from tests.e2e.tunnel import tunnel
 from tests.support.revisions import HEAD
 from tests.support.sandbox import TIME_LIMIT, Sandbox, client, interrupt, names_of, sandbox
+from tests.support.template import Template
 from tests.support.waiting import PATIENCE, eventually
 
 ROW = "insert into stocks (symbol, name, exchange) values ('600519.SH', 'Kweichow Moutai', 'SH')"
 
 
 @pytest.fixture(scope="module")
-def lasting(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def lasting(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack that is up, with a row in it that must outlive everything that is done to it here."""
     with sandbox(tmp_path_factory.mktemp("lasting")) as made:
+        template.copy_into(made)
         made.up()
         made.psql(ROW)
         yield made
@@ -155,9 +157,10 @@ def test_it_works_from_a_subfolder(standing: Sandbox) -> None:
     assert standing.run("status", cwd=standing.root / "docker" / "app").code == 0
 
 
-def test_path_with_spaces_and_unicode_works(swept: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_path_with_spaces_and_unicode_works(template: Template, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The stack works in a path with spaces and non-Latin letters."""
     with sandbox(tmp_path_factory.mktemp("股票 助手 é")) as made:
+        template.copy_into(made)
         made.up()
         assert healthy(made)
         assert not made.up().plan

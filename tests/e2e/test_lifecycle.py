@@ -24,6 +24,7 @@ from tests.e2e.steps import explained, healthy, runs
 from tests.support.ports import free_port
 from tests.support.revisions import HEAD
 from tests.support.sandbox import Result, Sandbox, client, interrupt, names_of, sandbox
+from tests.support.template import Template
 from tests.support.waiting import PATIENCE, eventually
 
 #: A further service as people add one: with a volume without a name, following the database, under another name too.
@@ -43,11 +44,12 @@ services:
 
 
 @pytest.fixture(scope="module")
-def shared(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def shared(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack with a further service, up."""
     with sandbox(tmp_path_factory.mktemp("life")) as made:
         (made.root / "extra.yaml").write_text(EXTRA)
         made.set("COMPOSE_FILE", "compose/compose.yaml:extra.yaml")
+        template.copy_into(made)
         made.up()
         yield made
 
@@ -109,7 +111,8 @@ def test_what_compose_recreates_is_adopted(life: Sandbox) -> None:
     eventually(lambda: "watching 1" in life.run("logs", "watcher").out)
 
 
-def test_down_with_volumes_by_compose_leaves_nothing(project: Sandbox) -> None:
+def test_down_with_volumes_by_compose_leaves_nothing(project: Sandbox, template: Template) -> None:
+    template.copy_into(project)
     project.up()
     project.compose("down", "-v")
     assert names_of(project.name) == []
@@ -262,8 +265,9 @@ def test_stop_ends_containers_gracefully_and_start_runs_them(life: Sandbox) -> N
     assert healthy(life)
 
 
-def test_followed_logs_survive_restarts_and_end_with_down(project: Sandbox) -> None:
+def test_followed_logs_survive_restarts_and_end_with_down(project: Sandbox, template: Template) -> None:
     """Followed logs continue after a restart of a service and end when the stack is removed."""
+    template.copy_into(project)
     project.up()
     lines: list[str] = []
 
@@ -390,9 +394,10 @@ def test_completion_completes_in_a_real_bash(life: Sandbox, tmp_path: Path, word
     assert done.stdout.split() == found
 
 
-def test_dev_edit_is_live_and_plain_up_reports_the_changes(project: Sandbox) -> None:
+def test_dev_edit_is_live_and_plain_up_reports_the_changes(project: Sandbox, template: Template) -> None:
     """In development an edited file is live, and the plan of a plain `up` says what it changes back."""
     project.set("DB_PORT", str(free_port()))
+    template.copy_into(project)
     project.up("--dev")
     assert project.container("db")["NetworkSettings"]["Ports"]["5432/tcp"][0]["HostIp"] == "127.0.0.1"
     routes = project.root / "docker" / "app" / "stockhelper_app" / "routes.py"

@@ -19,6 +19,7 @@ from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.release import Release, own_release
 from tests.e2e.steps import explained, healthy, runs, session
 from tests.support.sandbox import TIME_LIMIT, Sandbox, client, interrupt
+from tests.support.template import Template
 from tests.support.waiting import PATIENCE, eventually
 
 ROWS = (
@@ -31,9 +32,10 @@ ADD_COLUMN = 'op.execute("alter table stocks add column note text")'
 
 
 @pytest.fixture(scope="module")
-def kept(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+def kept(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     """A stack with sources of its own, up, its database full of rows."""
     with own_release(tmp_path_factory.mktemp("kept")) as made:
+        template.copy_into(made.project)
         made.project.up()
         made.project.psql(ROWS)
         yield made

@@ -18,14 +18,16 @@ from tests.e2e.backups import files
 from tests.e2e.diagnosis import diagnose
 from tests.e2e.steps import explained, session
 from tests.support.sandbox import TIME_LIMIT, Sandbox, client, execute, sandbox
+from tests.support.template import Template
 from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def stack(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def stack(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack with a table, and a folder `away` that its backups are copied to."""
     with sandbox(tmp_path_factory.mktemp("scheduled"), BACKUP_COPY_COMMAND="cp {} away/") as made:
         (made.root / "away").mkdir()
+        template.copy_into(made)
         made.up()
         made.psql("CREATE TABLE sentinels AS SELECT generate_series(1, 100) id")
         yield made

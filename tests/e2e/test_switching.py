@@ -11,15 +11,17 @@ import pytest
 from tests.e2e.oracle import assert_nothing_to_do
 from tests.e2e.steps import healthy, runs
 from tests.support.sandbox import Sandbox, names_of, sandbox
+from tests.support.template import Template
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.engine, pytest.mark.compose]
 
 
 @pytest.fixture(scope="module")
-def ours(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def ours(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack that `stockhelper up` has brought up; each test leaves it running."""
     with sandbox(tmp_path_factory.mktemp("ours")) as made:
+        template.copy_into(made)
         made.up()
         yield made
 

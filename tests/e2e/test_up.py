@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.steps import healthy, runs
 from tests.support.sandbox import Sandbox, client, execute, names_of
+from tests.support.template import Template
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -202,7 +203,8 @@ def test_down_with_volumes_without_a_terminal_does_nothing(stack: Sandbox) -> No
     assert healthy(stack)
 
 
-def test_down_with_volumes_leaves_nothing_when_it_is_confirmed(project: Sandbox) -> None:
+def test_down_with_volumes_leaves_nothing_when_it_is_confirmed(project: Sandbox, template: Template) -> None:
+    template.copy_into(project)
     project.up()
 
     result = project.run("down", "--volumes", "--no-backup", "--yes")
