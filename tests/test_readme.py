@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-
-import typer
-from typer.main import get_command
 
 from stockhelper_cli.compose import keys
 from stockhelper_cli.doctor.catalogue import all_checks
 from stockhelper_cli.errors import ERROR_CODES
-from stockhelper_cli.main import VERBS, app
+from stockhelper_cli.main import VERBS
 from tests.support import ROOT
+from tests.support.command_line import global_options, verbs
 from tests.support.readme import README, rows, section
 
 
@@ -20,27 +17,11 @@ def quoted(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-def verbs() -> Iterator[str]:
-    """Yield every verb of the command line, those of groups with the group's name before them."""
-    command = get_command(app)
-    assert isinstance(command, typer.core.TyperGroup)
-    context = typer.Context(command)
-    for name in command.list_commands(context):
-        verb = command.get_command(context, name)
-        assert verb is not None, f"the module of {name} does not add it"
-        if verb.hidden:
-            continue
-        if isinstance(verb, typer.core.TyperGroup):
-            yield from (f"{name} {inner}" for inner in verb.commands)
-        else:
-            yield name
-
-
 def test_every_verb_is_in_the_table_and_every_row_is_a_verb() -> None:
     named = [
         re.match(r"stockhelper ((?:images |backup |db |data )?[a-z-]+)", quoted(row[0])[0]) for row in rows("Commands")
     ]
-    assert {found[1] for found in named if found} == set(verbs())
+    assert {found[1] for found in named if found} == {verb for verb, _ in verbs()}
     assert all(named)
 
 
@@ -50,7 +31,7 @@ def test_every_verb_has_a_line_in_the_list_of_verbs() -> None:
 
 
 def test_the_global_options_are_those_of_the_command_line() -> None:
-    declared = {option for parameter in get_command(app).params for option in parameter.opts}
+    declared = frozenset().union(*global_options().values())
     sentence = section("Commands").partition("Before the verb:")[2]
     for option in re.findall(r"`(--?[a-zA-Z-]+)", sentence):
         assert option in declared | {"--help"}, option

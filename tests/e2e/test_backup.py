@@ -179,7 +179,7 @@ def test_restore_succeeds_with_open_sessions_and_a_paused_app(kept: Sandbox, bac
 
 
 def test_nobody_is_asked_without_a_terminal(kept: Sandbox, backup: Path) -> None:
-    explained(kept.run("restore", str(backup)), 9, "will be replaced by", "the same with --yes")
+    explained(kept.run("restore", str(backup), fresh=True), 9, "will be replaced by", "the same with --yes")
     explained(kept.run("restore", str(backup), "--latest", "--yes"), 2, "one of FILE, --latest and --undo")
     explained(kept.run("restore", "absent.dump", "--yes"), 7, "absent.dump cannot be read")
 
@@ -245,7 +245,7 @@ def test_a_killed_backup_is_none_and_holds_up_nobody(kept: Sandbox, backup: Path
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         eventually(lambda: kept.psql(waiting) == "1")
         assert [name for name in files(kept) if name.endswith(".partial")]
-        explained(kept.run("backup", "create"), 8, "another run is at work")
+        explained(kept.run("backup", "create", fresh=True), 8, "another run is at work")
         process.kill()
         process.communicate()
     newer = create(kept)

@@ -87,7 +87,7 @@ def test_a_socket_that_one_may_not_use(project: Sandbox, tmp_path: Path) -> None
 
 
 def test_a_port_that_a_process_holds_is_named_with_the_process(project: Sandbox, listener: socket.socket) -> None:
-    result = project.run("up")
+    result = project.run("up", fresh=True)
 
     refused(project, result, 4, f"port {project.port} on 127.0.0.1 is taken", f"pid {os.getpid()}", "APP_PORT")
 

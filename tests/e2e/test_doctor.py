@@ -126,7 +126,7 @@ def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, tmp_path: P
     began = time.monotonic()
     with altering(tmp_path / "docker.sock", r"^GET /v[0-9.]+/containers/json", stuck) as environment:
         # A process of its own: it must not wait for its late threads when all is said.
-        diagnosis = diagnosed(project.run("doctor", "--json", environment=environment))
+        diagnosis = diagnosed(project.run("doctor", "--json", environment=environment, fresh=True))
         over.set()
     assert (diagnosis.named, diagnosis.code) == ({"engine.answers"}, 4)
     assert time.monotonic() - began < 2 * PATIENCE
@@ -552,7 +552,7 @@ def test_two_problems_are_reported_most_severe_first(project: Sandbox) -> None:
 # --- the command
 def test_without_a_terminal_nothing_is_mended_unless_told_so(project: Sandbox) -> None:
     (project.root / ".env").chmod(0o644)
-    explained(project.run("doctor", "--fix"), 9, "fix config.env_private: chmod 600")
+    explained(project.run("doctor", "--fix", fresh=True), 9, "fix config.env_private: chmod 600")
     assert (project.root / ".env").stat().st_mode & 0o777 == 0o644
 
 
@@ -561,7 +561,7 @@ def test_fix_during_another_run_fails_but_checks_work(project: Sandbox) -> None:
     (project.root / ".env").chmod(0o644)
     with exclusive(client().info()["ID"], project.name):
         names_only(project, "config.env_private")
-        explained(project.run("doctor", "--fix", "--yes"), 8, "another run is at work")
+        explained(project.run("doctor", "--fix", "--yes", fresh=True), 8, "another run is at work")
 
 
 def test_an_id_alone_and_one_that_there_is_not_are_refused(project: Sandbox) -> None:

@@ -111,7 +111,7 @@ def test_of_two_ups_at_once_one_works_and_the_other_names_it(standing: Sandbox) 
     first = standing.start("up", "--timeout", "280")
     try:
         eventually(lambda: app_sleeps(standing))
-        second = standing.run("down")
+        second = standing.run("down", fresh=True)
         explained(second, 8, f"pid {first.pid} on ", "since ", "stockhelper status")
         assert standing.run("status").code in (0, 1), "readers never wait"
     finally:
@@ -170,7 +170,7 @@ def test_path_with_spaces_and_unicode_works(template: Template, tmp_path_factory
 def test_it_works_without_utf_8_and_on_a_narrow_screen(standing: Sandbox) -> None:
     plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "COLUMNS": "40"}
     for verb in ("up", "status", "config"):
-        result = standing.run(verb, environment=plain)
+        result = standing.run(verb, environment=plain, fresh=True)
         assert (result.code, "Traceback" in result.err) == (0, False), result.err
 
 

@@ -167,7 +167,7 @@ def test_image_history_and_config_contain_no_secret(stack: Sandbox) -> None:
 def test_no_secret_is_in_what_stockhelper_says(stack: Sandbox) -> None:
     said = ""
     for arguments in (["up"], ["up", "--json"], ["up", "--dry-run"], ["status", "--json"], ["--verbose", "status"]):
-        result = stack.run(*arguments)
+        result = stack.run(*arguments, fresh=True)  # all that it writes, by whatever way
         said += result.out + result.err
 
     for key, secret in secrets(stack).items():

@@ -446,7 +446,7 @@ def test_the_same_project_from_another_folder_has_the_same_lock(life: Sandbox, t
     holder = life.start("up", "--timeout", "280")
     try:
         eventually(lambda: any(f"_{life.name}-watcher" in name for name in names_of(life.name)))
-        result = life.run("stop", cwd=twin)
+        result = life.run("stop", cwd=twin, fresh=True)
         explained(result, 8, f"pid {holder.pid}")
         assert life.run("status", cwd=twin).code in (0, 1)
     finally:

@@ -59,7 +59,7 @@ def test_scheduled_entry_waits_and_makes_a_verified_backup(stack: Sandbox, tmp_p
         eventually(lambda: stack.psql("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
         scheduled = start_as_cron(stack, tmp_path)
         eventually(log.exists)
-        explained(stack.run("backup", "create", "--wait", "1"), 8, "another run is at work")
+        explained(stack.run("backup", "create", "--wait", "1", fresh=True), 8, "another run is at work")
         assert scheduled.poll() is None
     other.communicate(timeout=TIME_LIMIT)
     assert scheduled.wait(timeout=TIME_LIMIT) == 0, log.read_text()

@@ -36,7 +36,7 @@ def test_first_up_ends_healthy_migrated_and_prints_the_urls(project: Sandbox) ->
 
 
 def test_up_in_a_pipe_says_one_line_for_each_thing_it_did(project: Sandbox) -> None:
-    lines = project.run("up").err.splitlines()
+    lines = project.run("up", fresh=True).err.splitlines()
 
     for part in ("volume", "network", "container", "db-1 started", "service db ready", "service app ready"):
         assert any(part in line for line in lines), lines
@@ -197,7 +197,7 @@ def test_down_with_volumes_without_a_terminal_does_nothing(stack: Sandbox) -> No
     before = runs(stack)
 
     for arguments in (["--volumes"], ["--volumes", "--no-backup"]):
-        assert stack.run("down", *arguments).code == 9
+        assert stack.run("down", *arguments, fresh=True).code == 9
 
     assert runs(stack) == before
     assert healthy(stack)
