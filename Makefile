@@ -50,6 +50,10 @@ check: .venv/.dev  ## Lint and type-check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+soak: .venv/.dev  ## Test at random for long, with processes that stop at random (SOAK='--seed 7 --minutes 30')
+	@$(BIN)/python -m tests.support.prepare
+	@$(BIN)/python -m tests.soak $(SOAK)
+
 bench: .venv/.dev  ## Measure the commands beside what one would pick instead, as ratios in one run
 	@$(BIN)/python -m tests.support.prepare
 	@$(BIN)/python -m tests.bench
@@ -105,4 +109,4 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 	    echo "  next: sudo apt-get install $$package" >&2; exit 4; \
 	  fi; }
 
-.PHONY: help up down test test-slow test-all test-fast check check-budget bench bench-service lock
+.PHONY: help up down test test-slow test-all test-fast soak check check-budget bench bench-service lock

@@ -84,7 +84,7 @@ class PrivateEngine:
         """Kill it, and all that it runs, at once."""
         assert self._daemon is not None
         # First those that would see the others go, and note it down.
-        for process in [psutil.Process(self._daemon.pid), *self._others()]:
+        for process in self.processes():
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
         for process in [*self._others(), psutil.Process(self._daemon.pid)]:
@@ -93,11 +93,16 @@ class PrivateEngine:
         self._daemon.wait(PATIENCE)
         self._forget()
 
+    def processes(self) -> list[psutil.Process]:
+        """Return the daemon, its containerd, the shims, and what runs in the containers."""
+        assert self._daemon is not None
+        return [psutil.Process(self._daemon.pid), *self._others()]
+
     def _others(self) -> list[psutil.Process]:
         """Return its containerd, the shims, and what runs in the containers."""
         run = str(self._folder / "run")
         own = [process for process in psutil.process_iter() if any(run in word for word in _words(process))]
-        children = {child for process in own for child in process.children(recursive=True)}
+        children = {child for process in own for child in _children(process)}
         return [process for process in {*own, *children} if self._daemon is None or process.pid != self._daemon.pid]
 
     def _forget(self) -> None:
@@ -127,6 +132,12 @@ def _words(process: psutil.Process) -> list[str]:
     with suppress(psutil.Error):
         words: list[str] = process.cmdline()
         return words
+    return []
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
     return []
 
 
