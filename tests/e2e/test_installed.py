@@ -168,7 +168,7 @@ STORIES: Mapping[str, Sequence[Step]] = {
         Step("up --dev --build --dry-run --json", '"action": "build"'),
         Step("-f compose/compose.yaml -f ../brief.yaml up brief", code=ExitCode.UNHEALTHY, error="brief exited before"),
         Step(
-            "up -d --no-build --no-migrate --no-backup --remove-orphans --timeout 100 --json",
+            "up -d --no-build --no-migrate --no-backup --remove-orphans --timeout 280 --json",
             '"resource": "{name}-brief-1"',
         ),
     ),
@@ -219,11 +219,11 @@ STORIES: Mapping[str, Sequence[Step]] = {
         Step("backup copy --json", '"copied": ["', environment=COPY),
         Step("backup prune --keep-daily 0 --keep-weekly 0 --dry-run --json", '"dry_run": true'),
         Step("stop app --json", '"changed": true'),
-        Step("restore --latest --no-backup --timeout 100 --yes --json", '"former": "'),
+        Step("restore --latest --no-backup --timeout 280 --yes --json", '"former": "'),
         Step("restore --undo --yes", "Restored: "),
         Step("restore absent.dump -i absent --yes --json", code=ExitCode.BACKUP, error="backup.missing"),
-        Step("start app --timeout 100", "started"),
-        Step("restart app --timeout 100 --json", '"gap_seconds": '),
+        Step("start app --timeout 280", "started"),
+        Step("restart app --timeout 280 --json", '"gap_seconds": '),
         Step("stop --json", code=ExitCode.LOCKED, error="locked", during=locked),
     ),
     "schedule": (
@@ -245,8 +245,8 @@ STORIES: Mapping[str, Sequence[Step]] = {
     ),
     "db": (
         Step("db set-password --generate --stdin", code=ExitCode.USAGE, error="exclude each other"),
-        Step("db set-password --stdin --timeout 100", "has the password; it is in .env", stdin="another one\n"),
-        Step("db upgrade --from {name} --timeout 100 --json", '"changed": false'),
+        Step("db set-password --stdin --timeout 280", "has the password; it is in .env", stdin="another one\n"),
+        Step("db upgrade --from {name} --timeout 280 --json", '"changed": false'),
     ),
     "down": (
         Step("down --volumes", code=ExitCode.CONFIRMATION, error="will be removed"),
