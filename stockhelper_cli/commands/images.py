@@ -70,7 +70,7 @@ def save(invocation: Invocation, file: File) -> None:
 
     project = invocation.project()
     with invocation.engine() as engine, invocation.progress(project) as emit:
-        saved = archive.save(engine, _present(engine, project), file, emit)
+        saved = archive.save(engine, _present(engine, project), invocation.directory / file, emit)
     invocation.console.succeed("images save", _saved_json(saved), lambda show: _render_saved(saved, "holds", show))
 
 
@@ -79,7 +79,7 @@ def load(invocation: Invocation, file: File) -> None:
     from stockhelper_cli import archive
 
     with invocation.engine() as engine, invocation.console.progress() as emit:
-        loaded = archive.load(engine, file, emit)
+        loaded = archive.load(engine, invocation.directory / file, emit)
     invocation.console.succeed("images load", _saved_json(loaded), lambda show: _render_saved(loaded, "brought", show))
 
 

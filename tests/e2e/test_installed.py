@@ -239,7 +239,7 @@ STORIES: Mapping[str, Sequence[Step]] = {
     "images": (
         Step("images list --json", f'"reference": "{TINY}"', environment=TINY_IMAGES),
         Step("images pull", "Nothing to do", environment=TINY_IMAGES),
-        Step("images save ../images.tar --json", TINY, environment=TINY_IMAGES),
+        Step("-C compose images save ../../images.tar --json", TINY, environment=TINY_IMAGES),
         Step("images load ../images.tar", TINY),
         Step("-f ../small/compose.yaml build --no-cache --pull small", f"{SMALL} is built"),
     ),
