@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from threading import Condition
 from typing import Any, BinaryIO
 
-import docker.utils.build
-
 from stockhelper_cli.engine.protocol import (
     Attachment,
     Body,
@@ -417,6 +415,8 @@ class FakeEngine:
         raise EngineError("image.registry", what, cause="no registry in memory")
 
     def context_files(self, options: BuildOptions) -> list[str]:
+        import docker.utils.build  # the SDK, for half a second; few tests build
+
         ignore = options.context / ".dockerignore"
         lines = ignore.read_text().splitlines() if ignore.is_file() else []
         patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
