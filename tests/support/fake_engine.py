@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -76,7 +77,8 @@ class FakeEngine:
         self._networks: dict[str, Network] = {}
         self._volumes: dict[str, Volume] = {}
         self._images: dict[str, Image] = {}
-        self._serial = itertools.count(1)
+        #: Kind and name -> numbers of those that had that name: ids do not depend on the turns that threads take.
+        self._serials = defaultdict[tuple[str, str], Iterator[int]](itertools.count)
         #: Held while anything changes; notified when it has.
         self._changed = Condition()
         for reference, labels in (images or {}).items():
@@ -153,7 +155,7 @@ class FakeEngine:
             mode = host.get("NetworkMode") or "default"
             if not endpoints and mode != "none":
                 endpoints = {"bridge" if mode == "default" else mode: {}}
-            identity = _id("container", name, next(self._serial))
+            identity = _id("container", name, next(self._serials["container", name]))
             self._containers[identity] = Container(
                 id=identity,
                 name=name,
@@ -314,7 +316,9 @@ class FakeEngine:
                     f"could not create the network {name}",
                     cause=f"network with name {name} already exists",
                 )
-            network = Network(_id("network", name, next(self._serial)), name, dict(body.get("Labels") or {}))
+            network = Network(
+                _id("network", name, next(self._serials["network", name])), name, dict(body.get("Labels") or {})
+            )
             self._networks[name] = network
             self.calls.append(("create_network", name))
             return network.id
