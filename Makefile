@@ -11,6 +11,8 @@ ifneq ($(SYSTEM_ROOTS),)
 export PIP_CERT ?= $(SYSTEM_ROOTS)
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Else each process that runs tests compiles all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 # Twice quiet: a warning about an index that has a package not is no news, an error is.
 PIP_INSTALL := $(BIN)/pip install --quiet --quiet
 

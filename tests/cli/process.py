@@ -8,45 +8,34 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import pytest
-
-from stockhelper_cli import lock
 from stockhelper_cli.__main__ import main
-from stockhelper_cli.commands.context import Invocation
-from stockhelper_cli.engine.protocol import Engine
-from tests.cli.conftest import made_engine
+from tests.cli.engine import every_file, in_use, made_engine
 
 if __name__ == "__main__":
     engine = made_engine()
+    calls = Path(os.environ["CALLS"])
 
     def hang(call: str, name: str) -> None:
         if call == os.environ.get("HANG"):
             Path(os.environ["HANGS"]).write_text(f"{call} {name}\n")
             threading.Event().wait()
 
-    @contextmanager
-    def connected(invocation: Invocation) -> Iterator[Engine]:
-        yield engine
-
-    engine.intercept = hang
-    patch = pytest.MonkeyPatch()
-    patch.setattr(Invocation, "engine", connected)
-    patch.setattr(lock, "_SHARED_FOLDER", Path(os.environ["CALLS"]).parent)
-
     def tell() -> None:
-        Path(os.environ["CALLS"]).write_text("".join(" ".join(call) + "\n" for call in engine.calls))
+        calls.write_text("".join(" ".join(call) + "\n" for call in engine.calls))
 
     def leave(code: int, at_once: Callable[[int], NoReturn] = os._exit) -> NoReturn:
         tell()
         at_once(code)
 
-    patch.setattr(os, "_exit", leave)
+    engine.intercept = hang
+    engine.context_files = every_file  # type: ignore[method-assign]
+    os._exit = leave  # type: ignore[assignment]
     try:
-        main()
+        with in_use(engine, calls.parent):
+            main()
     finally:
         tell()

@@ -1,4 +1,4 @@
-"""Alembic as the container runs it: a process of its own, with the environment as its only input."""
+"""Alembic on databases of a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.alembic import Alembic, alembic_on
+from tests.support.alembic import Alembic, alembic_on, at_head, migrated_copy
 from tests.support.postgres import Postgres, database, postgres
 
-__all__ = ["database", "postgres"]
+__all__ = ["at_head", "database", "postgres"]
 
 
 @pytest.fixture
@@ -19,9 +19,8 @@ def alembic(database: Postgres) -> Iterator[Alembic]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def at_head(postgres: Postgres) -> Iterator[Alembic]:
-    """A migrated database, for tests that find nothing but refusals there."""
-    with postgres.new_database() as database, alembic_on(database) as made:
-        made.run("upgrade", "head")
+@pytest.fixture
+def migrated(at_head: Alembic) -> Iterator[Alembic]:
+    """Alembic on a migrated database of the test's own, with a role of its own."""
+    with migrated_copy(at_head) as made:
         yield made

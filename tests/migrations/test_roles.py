@@ -15,20 +15,15 @@ from tests.support.revisions import HEAD
 ROW = "INSERT INTO stocks (symbol, name, exchange) VALUES ('600519.SH', 'x', 'SH')"
 
 
-@pytest.fixture
-def migrated(alembic: Alembic) -> Alembic:
-    alembic.run("upgrade", "head")
-    return alembic
-
-
 def as_owner(alembic: Alembic, *statements: LiteralString) -> None:
     with alembic.database.connect() as connection:
         for statement in statements:
             connection.execute(SQL(statement).format(role=Identifier(alembic.role)))
 
 
-def test_the_application_reads_and_writes_rows(migrated: Alembic) -> None:
-    application = migrated.application
+def test_the_application_reads_and_writes_rows(alembic: Alembic) -> None:
+    alembic.run("upgrade", "head")
+    application = alembic.application
     application.query(ROW)
     application.query("UPDATE stocks SET name = 'y'")
     assert application.query("SELECT name FROM stocks") == [("y",)]
@@ -69,12 +64,11 @@ def test_the_application_can_do_nothing_else(statement: LiteralString, at_head: 
         at_head.application.query(statement)
 
 
-def test_a_table_that_comes_later_is_usable_at_once(migrated: Alembic) -> None:
-    as_owner(migrated, "CREATE TABLE later (id int GENERATED ALWAYS AS IDENTITY, s serial)")
-    assert migrated.application.query("INSERT INTO later DEFAULT VALUES RETURNING id") == [(1,)]
-    assert (
-        migrated.application.query("SELECT currval('later_s_seq')::int IS NULL FROM (VALUES (1)) v WHERE false") == []
-    )
+def test_a_table_that_comes_later_is_usable_at_once(alembic: Alembic) -> None:
+    alembic.run("upgrade", "head")
+    as_owner(alembic, "CREATE TABLE later (id int GENERATED ALWAYS AS IDENTITY, s serial)")
+    assert alembic.application.query("INSERT INTO later DEFAULT VALUES RETURNING id") == [(1,)]
+    assert alembic.application.query("SELECT currval('later_s_seq')::int IS NULL FROM (VALUES (1)) v WHERE false") == []
 
 
 def test_a_changed_password_is_repaired(migrated: Alembic) -> None:

@@ -45,36 +45,45 @@ def test_up_down_up(alembic: Alembic) -> None:
     assert schema(alembic.database) == first
 
 
-def test_the_migrations_make_what_the_models_say(alembic: Alembic) -> None:
-    alembic.run("upgrade", "head")
-    assert "No new upgrade operations detected" in alembic.run("check")
+def test_the_migrations_make_what_the_models_say(migrated: Alembic) -> None:
+    assert "No new upgrade operations detected" in migrated.run("check")
     # `check` does not compare CHECK constraints; the catalogue knows them all.
-    with alembic.database.new_database() as other:
+    with migrated.database.new_database() as other:
         settings = MigrationSettings.model_validate({name.lower(): v for name, v in other.environment.items()})
         engine = create_engine(settings.url)
         Base.metadata.create_all(engine)
         engine.dispose()
-        assert schema(alembic.database) == schema(other)
+        assert schema(migrated.database) == schema(other)
 
 
-def test_a_model_without_a_migration_is_found(alembic: Alembic) -> None:
-    alembic.run("upgrade", "head")
-    alembic.database.query("ALTER TABLE stocks DROP COLUMN listing_date")
-    found = alembic("check")
+def test_a_model_without_a_migration_is_found(migrated: Alembic) -> None:
+    migrated.database.query("ALTER TABLE stocks DROP COLUMN listing_date")
+    found = migrated("check")
     assert found.returncode != 0
     assert "listing_date" in found.stdout + found.stderr
 
 
-def test_an_upgrade_with_nothing_to_do_says_where_it_is(alembic: Alembic) -> None:
-    alembic.run("upgrade", "head")
-    assert alembic.run("upgrade", "head").splitlines() == [f"INFO the schema is at {HEAD}"]
+def test_an_upgrade_with_nothing_to_do_says_where_it_is(migrated: Alembic) -> None:
+    assert migrated.run("upgrade", "head").splitlines() == [f"INFO the schema is at {HEAD}"]
 
 
-def test_current_prints_the_revision_only_and_changes_nothing(alembic: Alembic) -> None:
-    alembic.run("upgrade", "head")
-    assert alembic.run("current").strip() == f"{HEAD} (head)"
-    alembic.run("downgrade", "base")
-    assert alembic.run("current").strip() == ""
+def test_current_prints_the_revision_only_and_changes_nothing(migrated: Alembic) -> None:
+    assert migrated.run("current").strip() == f"{HEAD} (head)"
+    migrated.run("downgrade", "base")
+    assert migrated.run("current").strip() == ""
+
+
+def test_commands_work_as_processes_of_their_own(alembic: Alembic) -> None:
+    """The container runs each command in a fresh process; the other tests do so only where that matters."""
+    upgraded, current, downgraded = (
+        alembic.launch(*command.split()) for command in ("upgrade head", "current", "downgrade base")
+    )
+    assert [upgraded.returncode, current.returncode, downgraded.returncode] == [0, 0, 0]
+    assert upgraded.stdout.endswith(f"INFO the schema is at {HEAD}\n")
+    assert current.stdout.strip() == f"{HEAD} (head)"
+    assert downgraded.stdout.endswith("INFO the schema is at base\n")
+    assert upgraded.stderr + current.stderr + downgraded.stderr == ""
+    assert schema(alembic.database) == []
 
 
 def test_looking_neither_needs_the_lock_nor_makes_the_role(alembic: Alembic) -> None:
@@ -119,12 +128,11 @@ def test_a_stock_that_is_none_is_refused(
         )
 
 
-def test_a_stock_gets_its_timestamps(alembic: Alembic) -> None:
-    alembic.run("upgrade", "head")
-    alembic.application.query(
+def test_a_stock_gets_its_timestamps(migrated: Alembic) -> None:
+    migrated.application.query(
         "INSERT INTO stocks (symbol, name, exchange, listing_date) VALUES ('600519.SH', '贵州茅台', 'SH', '2001-08-27')"
     )
-    ((created, updated, name),) = alembic.application.query("SELECT created_at, updated_at, name FROM stocks")
+    ((created, updated, name),) = migrated.application.query("SELECT created_at, updated_at, name FROM stocks")
     assert created == updated
     assert created.tzinfo is not None
     assert name == "贵州茅台"

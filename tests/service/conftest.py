@@ -18,11 +18,11 @@ from starlette.applications import Starlette
 from stockhelper_app.app import create_app
 from stockhelper_app.settings import Settings
 from tests.service.steps import TOKEN, stock
-from tests.support.alembic import Alembic, alembic_on
+from tests.support.alembic import Alembic, at_head
 from tests.support.postgres import Postgres, database, postgres
 from tests.support.waiting import PATIENCE
 
-__all__ = ["database", "postgres"]
+__all__ = ["at_head", "database", "postgres"]
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -73,11 +73,9 @@ def dead_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres: Postgres) -> Iterator[Alembic]:
+def migrated(at_head: Alembic) -> Alembic:
     """A database with every table, and the application's role; nobody is connected to it."""
-    with postgres.new_database() as made, alembic_on(made) as alembic:
-        alembic.run("upgrade", "head")
-        yield alembic
+    return at_head
 
 
 @pytest.fixture
@@ -117,11 +115,37 @@ async def serving(what: Settings | Starlette) -> AsyncIterator[httpx.AsyncClient
 
 @pytest.fixture
 def stocked(tables: Postgres) -> Postgres:
+    """A few shares, in a database of the test's own."""
     stock(tables)
     return tables
 
 
+@pytest.fixture(scope="module")
+def shelf(migrated: Alembic) -> Iterator[Postgres]:
+    """The same shares for all tests of a module that only read."""
+    with copy_of(migrated) as tables:
+        stock(tables)
+        before = contents(tables)
+        yield tables
+        assert contents(tables) == before, "a test changed what others read: it needs `stocked`"
+
+
+def contents(tables: Postgres) -> dict[str, object]:
+    """Return every row of every table."""
+    return {
+        name: tables.query(SQL("SELECT * FROM {} AS row ORDER BY row").format(Identifier(name)))
+        for name in ("stocks", "daily_bars", "watchlist", "sync_runs")
+    }
+
+
 @pytest.fixture
-async def client(stocked: Postgres) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(settings_for(stocked, api_token=TOKEN)) as made:
+def shares(request: pytest.FixtureRequest) -> Postgres:
+    """The database of who asks: the test's own where it has one, else the module's."""
+    database: Postgres = request.getfixturevalue("stocked" if "stocked" in request.fixturenames else "shelf")
+    return database
+
+
+@pytest.fixture
+async def client(shares: Postgres) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(settings_for(shares, api_token=TOKEN)) as made:
         yield made

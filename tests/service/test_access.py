@@ -42,8 +42,8 @@ async def test_without_a_token_of_its_own_nothing_is_written(method: str, path: 
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "192.168.1.5", "::"])
-async def test_beyond_loopback_reading_needs_it_too_but_not_health(bind: str, stocked: Postgres) -> None:
-    async with serving(settings_for(stocked, api_token=TOKEN, app_bind=bind)) as reader:
+async def test_beyond_loopback_reading_needs_it_too_but_not_health(bind: str, shelf: Postgres) -> None:
+    async with serving(settings_for(shelf, api_token=TOKEN, app_bind=bind)) as reader:
         for path in READS:
             assert (await reader.get(V1 + path)).status_code == 401
             assert (await reader.get(V1 + path, headers=BEARER)).status_code == 200
@@ -52,8 +52,8 @@ async def test_beyond_loopback_reading_needs_it_too_but_not_health(bind: str, st
 
 
 @pytest.mark.parametrize("more", [{"app_bind": "127.0.0.9"}, {"app_bind": "0.0.0.0", "api_public_read": True}])
-async def test_on_loopback_or_when_all_may_reading_needs_none(more: dict[str, object], stocked: Postgres) -> None:
-    async with serving(settings_for(stocked, api_token=TOKEN, **more)) as reader:
+async def test_on_loopback_or_when_all_may_reading_needs_none(more: dict[str, object], shelf: Postgres) -> None:
+    async with serving(settings_for(shelf, api_token=TOKEN, **more)) as reader:
         for path in READS:
             assert (await reader.get(V1 + path)).status_code == 200
 

@@ -144,6 +144,7 @@ async def test_a_long_history_comes_whole(client: httpx.AsyncClient, stocked: Po
     assert (str(found[0].trade_date), str(found[-1].trade_date)) == ("1991-01-01", "2016-12-31")
 
 
+@pytest.mark.usefixtures("stocked")
 async def test_the_watchlist_shows_the_last_close_and_the_change(client: httpx.AsyncClient) -> None:
     put = await client.put(f"{V1}/watchlist/600519.SH", headers=BEARER)
     assert put.status_code == 201

@@ -122,14 +122,19 @@ def test_only_the_days_that_are_wanted_are_yielded() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [f"{GOOD}\n".encode(), b"not a row\n", b"no line end at all"], ids=["good", "bad", "endless"]
+    ("line", "size"),
+    # Each bad row that was kept would take 200 bytes.
+    [(f"{GOOD}\n".encode(), 2_000_000), (b"not a row\n", 500_000), (b"no line end at all", 2_000_000)],
+    ids=["good", "bad", "endless"],
 )
-def test_memory_does_not_grow_with_the_file(line: bytes) -> None:
+def test_memory_does_not_grow_with_the_file(line: bytes, size: int) -> None:
+    whole = size
+
     class Endless(io.RawIOBase):
-        left = 2_000_000
+        left = whole
 
         def read(self, size: int = -1, /) -> bytes:
-            if self.left == 2_000_000:
+            if self.left == whole:
                 self.left -= 1
                 return HEADER.encode() + b"\n"
             self.left -= size

@@ -17,6 +17,8 @@ from tests.service.steps import BEARER, V1
 from tests.support.alembic import Alembic
 from tests.support.waiting import PATIENCE, request
 
+pytest_plugins = ["schemathesis.pytest.plugin"]
+
 #: The same cases each time. Syncs that they start read the sample that comes with the service, and ask nobody else.
 CONFIG = schemathesis.Config.from_dict(
     {

@@ -33,9 +33,9 @@ WRITES = ["/stocks/600519.SH/watch", "/stocks/600519.SH/unwatch"]
 
 
 @pytest.fixture
-async def visitor(stocked: Postgres) -> AsyncIterator[httpx.AsyncClient]:
+async def visitor(shares: Postgres) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody with a browser, on loopback, who has not logged in."""
-    async with serving(settings_for(stocked, api_token=TOKEN)) as made:
+    async with serving(settings_for(shares, api_token=TOKEN)) as made:
         made.headers.update(HTML)
         yield made
 
@@ -304,7 +304,7 @@ async def test_every_page_is_closed_to_everything_else(visitor: httpx.AsyncClien
         assert shown.headers["referrer-policy"] == "same-origin"
 
 
-async def test_a_page_that_has_not_changed_is_not_sent_again(visitor: httpx.AsyncClient, stocked: Postgres) -> None:
+async def test_a_page_that_has_not_changed_is_not_sent_again(visitor: httpx.AsyncClient) -> None:
     first = await visitor.get("/")
     tag = first.headers["etag"]
     assert first.headers["cache-control"] == "private, no-cache"
@@ -434,7 +434,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 async def test_a_form_of_another_site_changes_nothing(
-    headers: dict[str, str], visitor: httpx.AsyncClient, stocked: Postgres
+    headers: dict[str, str], visitor: httpx.AsyncClient, shelf: Postgres
 ) -> None:
     await log_in(visitor)
     for path in (*WRITES, "/login", "/logout"):
@@ -442,7 +442,7 @@ async def test_a_form_of_another_site_changes_nothing(
         assert answer.status_code == 403
         assert "not sent from this page" in words(answer)
         assert "set-cookie" not in answer.headers
-    assert stocked.query("SELECT symbol FROM watchlist") == []
+    assert shelf.query("SELECT symbol FROM watchlist") == []
 
 
 @pytest.mark.parametrize("origin", ["http://stockhelper", "https://stockhelper"])
@@ -497,8 +497,8 @@ async def test_who_may_read_and_write(more: dict[str, object], read: int, write:
             assert 'type="password"' not in (await client.get("/login")).text
 
 
-async def test_who_has_to_log_in_comes_back_to_where_they_were(stocked: Postgres) -> None:
-    async with serving(settings_for(stocked, api_token=TOKEN, app_bind="0.0.0.0")) as client:
+async def test_who_has_to_log_in_comes_back_to_where_they_were(shelf: Postgres) -> None:
+    async with serving(settings_for(shelf, api_token=TOKEN, app_bind="0.0.0.0")) as client:
         client.headers.update(HTML)
         asked = await client.get("/stocks/600519.SH")
     assert "This needs the token." in words(asked)

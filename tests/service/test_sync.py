@@ -398,9 +398,9 @@ def test_killed_run_is_marked_interrupted_by_the_next_one(tables: Postgres, serv
     assert [outcome for outcome, *_ in tables.query(RUNS)] == ["running"]
     # The server lets go of its lock a moment after it has ended.
     eventually(lambda: tables.query(LOCKS) == [(0,)])
-    again = start(tables, **tushare(server))
-    again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0
+    url, rate = server.url, 10_000
+    again = settings_for(tables, tushare_token=TOKEN, tushare_url=url, tushare_calls_per_minute=rate)
+    assert sync(again).outcome == "done"
     assert [(outcome, first) for outcome, _, first, *_ in tables.query(RUNS)] == [
         ("interrupted", "2026-11-16"),
         ("done", "2026-11-18"),

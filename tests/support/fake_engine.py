@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Condition
 from typing import Any, BinaryIO
-
-import docker.utils.build
 
 from stockhelper_cli.engine.protocol import (
     Attachment,
@@ -78,7 +77,8 @@ class FakeEngine:
         self._networks: dict[str, Network] = {}
         self._volumes: dict[str, Volume] = {}
         self._images: dict[str, Image] = {}
-        self._serial = itertools.count(1)
+        #: Kind and name -> numbers of those that had that name: ids do not depend on the turns that threads take.
+        self._serials = defaultdict[tuple[str, str], Iterator[int]](itertools.count)
         #: Held while anything changes; notified when it has.
         self._changed = Condition()
         for reference, labels in (images or {}).items():
@@ -155,7 +155,7 @@ class FakeEngine:
             mode = host.get("NetworkMode") or "default"
             if not endpoints and mode != "none":
                 endpoints = {"bridge" if mode == "default" else mode: {}}
-            identity = _id("container", name, next(self._serial))
+            identity = _id("container", name, next(self._serials["container", name]))
             self._containers[identity] = Container(
                 id=identity,
                 name=name,
@@ -316,7 +316,9 @@ class FakeEngine:
                     f"could not create the network {name}",
                     cause=f"network with name {name} already exists",
                 )
-            network = Network(_id("network", name, next(self._serial)), name, dict(body.get("Labels") or {}))
+            network = Network(
+                _id("network", name, next(self._serials["network", name])), name, dict(body.get("Labels") or {})
+            )
             self._networks[name] = network
             self.calls.append(("create_network", name))
             return network.id
@@ -417,6 +419,8 @@ class FakeEngine:
         raise EngineError("image.registry", what, cause="no registry in memory")
 
     def context_files(self, options: BuildOptions) -> list[str]:
+        import docker.utils.build  # the SDK, for half a second; few tests build
+
         ignore = options.context / ".dockerignore"
         lines = ignore.read_text().splitlines() if ignore.is_file() else []
         patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -82,10 +82,13 @@ def nothing_left() -> Iterator[None]:
         gc.collect()
 
 
-def run_in_process(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run a command line in a folder and with this environment alone, without a terminal and with nothing to read.
+@contextmanager
+def own_surroundings(
+    folder: Path, environment: Mapping[str, str]
+) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+    """Run the block in a folder, with this environment alone and nothing to read; yield its stdout and stderr.
 
-    Return its exit code, and what it wrote to stdout and stderr.
+    The block may leave nothing in the process.
     """
     assert threading.current_thread() is threading.main_thread(), "commands side by side need processes of their own"
     out, err, typed = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3))
@@ -97,13 +100,23 @@ def run_in_process(arguments: Sequence[str], folder: Path, environment: Mapping[
             patch.multiple(sys, stdin=typed, stdout=out, stderr=err),
             nothing_left(),
         ):
-            code = run(arguments)
+            yield out, err
     finally:
         os.chdir(before)
-    return int(code), _text(out), _text(err)
 
 
-def _text(stream: io.TextIOWrapper) -> str:
+def run_in_process(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command line in a folder and with this environment alone, without a terminal and with nothing to read.
+
+    Return its exit code, and what it wrote to stdout and stderr.
+    """
+    with own_surroundings(folder, environment) as (out, err):
+        code = run(arguments)
+    return int(code), written(out), written(err)
+
+
+def written(stream: io.TextIOWrapper) -> str:
+    """Return all that was written to a stream."""
     stream.flush()
     stream.seek(0)
     return stream.read()

@@ -8,6 +8,7 @@ run.
 from __future__ import annotations
 
 import signal
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -110,6 +111,9 @@ class Run:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run that is not whole, or that leaves something; trylast: when the workers have ended."""
         config = self._config
+        if "hypothesis" not in sys.modules and (unused := config.pluginmanager.get_plugin("hypothesispytest")):
+            # Its summary would import hypothesis, for a second, to find that nothing has used it.
+            config.pluginmanager.unregister(unused)
         if config.option.collectonly:
             return
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.shouldstop:

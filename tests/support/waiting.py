@@ -32,4 +32,5 @@ def request(method: str, url: str, timeout: float = PATIENCE, **how: Any) -> htt
     """Ask a server of this machine, past any proxy."""
     import httpx  # for the few that ask: it costs every other test 0.1 s
 
-    return httpx.request(method, url, trust_env=False, timeout=timeout, **how)
+    # Nothing here speaks TLS, and to read the roots that it would trust takes twenty times as long as the rest.
+    return httpx.request(method, url, trust_env=False, verify=False, timeout=timeout, **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,29 @@ def changed(value: Any, wrong: Any) -> list[Any]:
     return [wrong]
 
 
+def everything() -> dict[str, dict[str, dict[str, Any]]]:
+    (document,) = read_documents(Path(__file__).parent / "projects" / "everything.yaml", "f.yaml")
+    tree: dict[str, dict[str, dict[str, Any]]] = document.tree
+    return tree
+
+
+def keys() -> Iterator[dict[str, Any]]:
+    """Yield documents of one key each: whole ones would be judged anew as a whole for each part that is changed."""
+    for section, entries in everything().items():
+        for name, entry in entries.items():
+            for key, value in entry.items():
+                yield {section: {name: {key: value}}}
+
+
 @pytest.mark.parametrize("wrong", [5, 1.5, "text", True, None, [], {}, ["a", 1], {"a": None}, -5000], ids=str)
 def test_it_agrees_with_jsonschema_on_what_is_broken(wrong: Any) -> None:
-    everything = Path(__file__).parent / "projects" / "everything.yaml"
-    (document,) = read_documents(everything, "f.yaml")
-    for variant in changed(document.tree, wrong):
+    for document in keys():
+        for variant in changed(document, wrong):
+            assert fits(variant, specification()) == JUDGE.is_valid(variant)
+
+
+def test_it_agrees_with_jsonschema_on_whole_documents() -> None:
+    for variant in changed(everything(), "text"):
         assert fits(variant, specification()) == JUDGE.is_valid(variant)
 
 

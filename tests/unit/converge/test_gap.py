@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from stockhelper_cli.converge import gap
 from stockhelper_cli.converge.gap import GapMeter
 
 
-def test_gap_meter_waits_for_the_first_answer_of_a_slow_app() -> None:
+def test_gap_meter_waits_for_the_first_answer_of_a_slow_app(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measurement waits for the first answer of a slow app before anything is stopped."""
+    monkeypatch.setattr(gap, "_ANSWER_SECONDS", 0.1)
     answered = threading.Event()
 
     class App(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            threading.Event().wait(0 if answered.is_set() else 1.5)
+            threading.Event().wait(0 if answered.is_set() else 0.3)
             answered.set()
             self.send_response(200)
             self.end_headers()

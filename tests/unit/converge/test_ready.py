@@ -100,8 +100,9 @@ def test_unnoticed_restart_reports_the_next_exit_code(service: Service, monkeypa
     assert (failure.value.code, failure.value.cause) == ("service.exited", "exit code 3")
 
 
-def test_restarted_container_that_is_not_ready_fails_at_once(service: Service) -> None:
+def test_restarted_container_that_is_not_ready_fails_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container that restarted and is not ready fails without waiting for the timeout."""
+    monkeypatch.setattr(ready, "_ENDING_SECONDS", 0.1)
     engine = running()
 
     def asked(container: Container, seconds: float) -> str:

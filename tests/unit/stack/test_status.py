@@ -10,6 +10,7 @@ import pytest
 
 from stockhelper_cli import compose, stack
 from stockhelper_cli.compose import Project
+from stockhelper_cli.converge import ready
 from stockhelper_cli.engine.protocol import Container, ExecResult, Port
 from stockhelper_cli.errors import Conflict, EngineError, StockhelperError
 from stockhelper_cli.status import status, urls_of
@@ -133,7 +134,10 @@ def test_up_ends_with_the_answers_that_it_waited_for(project: Project) -> None:
     assert len([command for command in engine.commands if "SELECT 1" in command]) == 1
 
 
-def test_a_service_of_an_inactive_profile_is_shown_while_it_runs(tmp_path: Path) -> None:
+def test_a_service_of_an_inactive_profile_is_shown_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "STEADY_SECONDS", 0.0)
     (tmp_path / "compose.yaml").write_text(STACK + "  extra: {image: app, profiles: [more]}\n")
     engine = Asked()
     active, inactive = (compose.load(tmp_path, environ=environ) for environ in ({"COMPOSE_PROFILES": "more"}, {}))

@@ -37,6 +37,8 @@ def pytest_run(folder: Path, *arguments: str, test_file: str = TESTS, conftest: 
             **{name: value for name, value in os.environ.items() if name not in (RUN_VARIABLE, "PYTEST_ADDOPTS")},
             "PYTHONPATH": str(ROOT),
             "DOCKER_HOST": "unix:///nowhere.sock",
+            # None of the plugins that are installed has a part in it, and some take a second to import.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         },
         capture_output=True,
         text=True,
@@ -85,8 +87,9 @@ def test_process_that_outlives_the_run_fails_it(tmp_path: Path) -> None:
         "def test_one():\n"
         "    subprocess.run(['sh', '-c', 'sleep 600 >/dev/null 2>&1 & echo $! > pid'], check=True)\n"
     )
+    impatient = "from tests.support import leftovers; leftovers._GOING_SECONDS = 0.2"
     try:
-        code, said = pytest_run(tmp_path, test_file=starts)
+        code, said = pytest_run(tmp_path, test_file=starts, conftest=impatient)
     finally:
         pid = int((tmp_path / "pid").read_text())
         os.kill(pid, 9)
