@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from stockhelper_cli.compose.dotenv import load_dotenv
 from tests.cli.conftest import World
 from tests.support.refusals import explained
 from tests.support.revisions import HEAD
@@ -16,6 +19,20 @@ def test_password_set_by_the_shell_is_not_written_to_env(world: World, monkeypat
     monkeypatch.setenv("POSTGRES_PASSWORD", "canary-secretx")
     explained(world.run("db", "set-password", "--generate"), 2, "POSTGRES_PASSWORD is not .env's to decide")
     assert ((world.root / ".env").read_bytes(), world.engine.calls) == (before, calls)
+
+
+def test_generated_password_is_written_to_env_and_not_shown(world: World) -> None:
+    """`db set-password --generate` writes the new password to .env, restarts what uses it, and prints it nowhere."""
+    assert world.run("up", "-q").code == 0
+    env = world.root / ".env"
+    before, mode = load_dotenv(env)["POSTGRES_PASSWORD"], env.stat().st_mode
+    answer = world.run("db", "set-password", "--generate", "--json")
+    result = json.loads(answer.out)["result"]
+    assert (answer.code, result["updated_env"], "db" in result["restarted"]) == (0, True, True)
+    after = load_dotenv(env)["POSTGRES_PASSWORD"]
+    assert after != before
+    assert after not in answer.out + answer.err
+    assert env.stat().st_mode == mode
 
 
 def test_second_server_on_the_volume_is_refused(world: World) -> None:

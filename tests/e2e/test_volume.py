@@ -65,6 +65,7 @@ def test_drift_is_noticed_early_and_mended_in_place(held: Sandbox) -> None:
     """A password that the database does not have is refused before anything is recreated; `set-password` mends it."""
     before = ids(held)
     held.set("POSTGRES_PASSWORD", "it's a $new one @:/?#%\"\\")
+    held.set("APP_DB_PASSWORD", "the app's new one")
     for command in ("up", "migrate"):
         explained(held.run(command), 3, "refuses the password of stockhelper", "next: stockhelper db set-password")
     assert ids(held) == before
@@ -75,7 +76,8 @@ def test_drift_is_noticed_early_and_mended_in_place(held: Sandbox) -> None:
     assert (held.psql(COUNT), healthy(held)) == ("100", True)
 
 
-@pytest.mark.parametrize("way", [pytest.param("--stdin", marks=pytest.mark.slow), "--generate"])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["--stdin", "--generate"])
 def test_a_new_password_goes_to_the_database_env_and_what_runs(held: Sandbox, way: str) -> None:
     before = load_dotenv(held.root / ".env")["POSTGRES_PASSWORD"]
     result = held.run("db", "set-password", way, "--json", stdin="new one\n")
@@ -89,6 +91,7 @@ def test_a_new_password_goes_to_the_database_env_and_what_runs(held: Sandbox, wa
     assert (held.root / ".env").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_the_applications_password_is_repaired_by_migrating(held: Sandbox) -> None:
     held.set("APP_DB_PASSWORD", "another one")
     held.up()
