@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stockhelper_cli.machine.init_env import set_value
 from stockhelper_cli.main import run
 from tests.cli.calling import Project
 from tests.cli.engine import in_use, made_engine
@@ -38,6 +39,10 @@ class World:
         code = run(["-C", str(self.root), *arguments])
         said = self.capture.readouterr()
         return Answer(int(code), said.out, said.err)
+
+    def set(self, key: str, value: str) -> None:
+        """Set a key of the project's .env."""
+        set_value(self.root / ".env", key, value)
 
 
 @pytest.fixture

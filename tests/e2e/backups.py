@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.sandbox import Sandbox
@@ -26,8 +27,8 @@ NEWEST = (
 )
 
 
-def create(project: Sandbox, *arguments: str) -> Path:
-    result = project.run("backup", "create", "--json", *arguments)
+def create(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> Path:
+    result = project.run("backup", "create", "--json", *arguments, environment=environment)
     assert result.code == 0, result.out + result.err
     return Path(result.json["result"]["file"])
 

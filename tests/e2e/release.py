@@ -53,8 +53,8 @@ class Release:
         (head,) = heads_of_sources(self.versions)
         return head
 
-    def add_migration(self, body: str, revision: str = "test", after: str | None = None) -> Path:
-        """Add a migration, after the last one unless another is named; return its file."""
+    def add_migration(self, body: str, revision: str = "test", after: str | None = None, back: str = "pass") -> Path:
+        """Add a migration, after the last one unless another is named, and the way `back`; return its file."""
         lines = [
             '"""A test."""',
             "from alembic import op",
@@ -63,7 +63,7 @@ class Release:
             "def upgrade():",
             *(f"    {line}" for line in body.splitlines()),
             "def downgrade():",
-            "    pass",
+            f"    {back}",
         ]
         file = self.versions / f"9999_{revision}.py"
         file.write_text("\n".join(lines) + "\n")
@@ -73,6 +73,10 @@ class Release:
         """Bring it up with an image built from the present sources, whoever built the one before."""
         if self.project.up().json["warnings"]:
             self.project.up("--build")
+
+    def use_image(self, identity: str) -> None:
+        """Give its image's name to one that was built before."""
+        client().images.get(identity).tag(self.image)
 
     def image_id(self) -> str:
         """Return the id of its image."""

@@ -6,26 +6,30 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
-from stockhelper_cli.database.backups import find_all
+from stockhelper_cli.database.backups import Backup, find_all
 from tests.e2e.backups import COUNT, NEWEST, SENTINELS, create, databases, files
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.steps import explained, healthy, session
-from tests.e2e.tunnel import COMMAND, tunnel
+from tests.e2e.tunnel import WORDS, moments, tunnel
 from tests.support import ROOT
 from tests.support.revisions import HEAD
 from tests.support.sandbox import TIME_LIMIT, Sandbox, client, sandbox
 from tests.support.waiting import PATIENCE, eventually
 
 BALLAST = "ballast"
+#: What a restore runs when it has put the restored database into the place of the live one.
+REPAIR = re.compile(rb'"alembic", *"upgrade"')
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +41,53 @@ def kept(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sand
         yield made
 
 
+@pytest.fixture(scope="module")
+def rows(kept: Sandbox) -> str:
+    """Its sentinels, as COPY writes them."""
+    return kept.psql("COPY sentinels TO STDOUT")
+
+
+@pytest.fixture(scope="module")
+def made(kept: Sandbox, rows: str) -> Path:
+    """A backup of exactly that."""
+    return create(kept)
+
+
 @pytest.fixture
-def backup(kept: Sandbox) -> Iterator[Path]:
-    """A backup of exactly that; what a test leaves live is that again."""
-    if kept.psql(COUNT) != "2000":
-        raise AssertionError("a test before left other rows than it found")
-    made = create(kept)
+def backup(kept: Sandbox, made: Path, rows: str) -> Iterator[Path]:
+    """The same; the rows that a test leaves live are those again, and no other database is beside them."""
     yield made
+    for name in databases(kept):
+        if name != "stockhelper":
+            kept.psql(f'DROP DATABASE "{name}" WITH (FORCE)')
     if kept.psql(COUNT) != "2000":
-        assert kept.run("restore", str(made), "--yes", "--no-backup").code == 0
+        copying = f"TRUNCATE sentinels; COPY sentinels FROM STDIN;\n{rows}\n\\.\n"
+        subprocess.run(
+            ["docker", "exec", "-i", f"{kept.name}-db-1", "psql", "-XqU", "stockhelper", "-v", "ON_ERROR_STOP=1"],
+            input=copying,
+            text=True,
+            check=True,
+        )
+        assert kept.psql(COUNT) == "2000"
     eventually(lambda: healthy(kept))
 
 
+@pytest.fixture
+def elsewhere(backup: Path, tmp_path: Path) -> Mapping[str, str]:
+    """What has backups made in a folder of the test's own, where a copy of that one is, not verified."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    shutil.copy(backup, folder)
+    manifest = json.loads(backup.with_suffix(".json").read_text())
+    (folder / backup.name).with_suffix(".json").write_text(json.dumps({**manifest, "verified": None}))
+    return {"BACKUP_DIR": str(folder)}
+
+
+def found(project: Sandbox, elsewhere: Mapping[str, str]) -> list[Backup]:
+    return find_all(Path(elsewhere["BACKUP_DIR"]), project.name)
+
+
+@pytest.mark.long("the one round in `make test`: made, verified, restored")
 def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, backup: Path) -> None:
     answer = kept.run("backup", "verify", str(backup), "--json").json["result"]["verified"][0]
     assert (answer["verified"] is not None, answer["rows"], answer["revisions"]) == (True, 2002, [HEAD])
@@ -64,32 +103,33 @@ def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, back
     assert databases(kept) == ["stockhelper", result["former"]]
     assert kept.psql(NEWEST) == newest
     assert Path(result["backup"]).exists()  # of the ten rows, before they were replaced
-
-    assert kept.run("restore", "--undo", "--yes").code == 0
-    assert kept.psql(COUNT) == "10"
-    assert kept.run("restore", "--undo", "--yes").code == 0
-    assert kept.psql(COUNT) == "2000"
     create(kept)
     assert databases(kept) == ["stockhelper"]  # kept until the next backup
     explained(kept.run("restore", "--undo", "--yes"), 7, "there is no former database")
 
 
-def test_a_changed_value_is_not_taken_for_the_same(kept: Sandbox, backup: Path) -> None:
-    manifest = backup.with_suffix(".json")
-    written = json.loads(manifest.read_text())
-    for table, name, value, message in (
-        ("public.sentinels", "checksum", "1", "public.sentinels has other values in its 2000 rows"),
-        ("public.sentinels", "rows", 1999, "public.sentinels has 2000 rows in place of 1999"),
-        ("public.Odd name", "rows", 2, "public.Odd name has 1 rows in place of 2"),
-    ):
-        changed = json.loads(json.dumps(written))
-        changed["tables"][table][name] = value
-        manifest.write_text(json.dumps(changed))
-        explained(kept.run("backup", "verify", str(backup)), 7, "is not what went in", message)
-        explained(kept.run("restore", str(backup), "--yes", "--no-backup"), 7, message)
-    manifest.write_text(json.dumps(written))
+def test_a_changed_value_is_not_taken_for_the_same(kept: Sandbox, elsewhere: Mapping[str, str]) -> None:
+    (copy,) = found(kept, elsewhere)
+    manifest = copy.path.with_suffix(".json")
+    written = manifest.read_text()
+    changed = json.loads(written)
+    changed["tables"]["public.sentinels"]["checksum"] = "1"
+    changed["tables"]["public.alembic_version"]["rows"] = 0
+    changed["tables"]["public.Odd name"]["rows"] = 2
+    manifest.write_text(json.dumps(changed))
+    messages = (
+        "public.sentinels has other values in its 2000 rows",
+        "public.alembic_version has 1 rows in place of 0",
+        "public.Odd name has 1 rows in place of 2",
+    )
+    result = kept.run("backup", "verify", str(copy.path), environment=elsewhere)
+    explained(result, 7, "is not what went in", *messages)
+    result = kept.run("restore", str(copy.path), "--yes", "--no-backup", environment=elsewhere)
+    explained(result, 7, "is not what went in", *messages)
+    manifest.write_text(written)
     assert databases(kept) == ["stockhelper"]
-    assert not kept.run("backup", "list", "--json").json["result"]["backups"][0]["verified"]
+    listed = kept.run("backup", "list", "--json", environment=elsewhere).json["result"]["backups"]
+    assert [backup["verified"] for backup in listed] == [None]
 
 
 def cut(dump: bytes) -> bytes:
@@ -151,25 +191,19 @@ def test_a_dump_of_something_else_is_refused(
     assert (databases(kept), kept.psql(COUNT)) == (["stockhelper"], "2000")
 
 
-def test_a_dump_of_pg_dump_is_restored_without_a_manifest(kept: Sandbox, backup: Path, tmp_path: Path) -> None:
+def test_dump_of_pg_dump_replaces_a_database_in_use(kept: Sandbox, backup: Path, tmp_path: Path) -> None:
+    """A dump without a manifest is restored although a session holds a lock and the app is paused."""
     dump = tmp_path / "theirs.dump"
     with dump.open("wb") as file:
         command = ["docker", "exec", f"{kept.name}-db-1", "pg_dump", "-Fc", "-U", "stockhelper", "stockhelper"]
         subprocess.run(command, stdout=file, check=True)
-    kept.psql("TRUNCATE sentinels")
-    assert kept.run("restore", str(dump), "--yes", "--no-backup").code == 0
-    assert kept.psql(COUNT) == "2000"
     explained(kept.run("backup", "verify", str(dump)), 7, "it has no manifest")
-
-
-def test_restore_succeeds_with_open_sessions_and_a_paused_app(kept: Sandbox, backup: Path) -> None:
-    """A restore succeeds although a session holds a lock and the app is paused."""
     kept.psql("TRUNCATE sentinels")
     app = client().containers.get(f"{kept.name}-app-1")
     with session(kept, "BEGIN; LOCK TABLE stocks IN ACCESS SHARE MODE"):
         app.pause()
         try:
-            result = kept.run("restore", str(backup), "--yes", "--no-backup")
+            result = kept.run("restore", str(dump), "--yes", "--no-backup")
         finally:
             app.reload()
             if app.status == "paused":
@@ -178,35 +212,62 @@ def test_restore_succeeds_with_open_sessions_and_a_paused_app(kept: Sandbox, bac
     assert kept.psql(COUNT) == "2000"
 
 
-def test_nobody_is_asked_without_a_terminal(kept: Sandbox, backup: Path) -> None:
-    explained(kept.run("restore", str(backup), fresh=True), 9, "will be replaced by", "the same with --yes")
-    explained(kept.run("restore", str(backup), "--latest", "--yes"), 2, "one of FILE, --latest and --undo")
-    explained(kept.run("restore", "absent.dump", "--yes"), 7, "absent.dump cannot be read")
-
-
-def test_killed_restore_leaves_a_complete_old_or_new_database(kept: Sandbox, backup: Path) -> None:
-    """Kill at the first command, then at the second …, until a run gets through; the next run always does."""
+@pytest.mark.long("encrypted backups in `make test`: the rest of them is slow")
+def test_encrypted_backup_is_verified_and_restored(kept: Sandbox, elsewhere: Mapping[str, str], tmp_path: Path) -> None:
+    """An encrypted backup is made and verified without a key on the machine, and restored with its key."""
+    identity = pyrage.x25519.Identity.generate()
+    recipients = {**elsewhere, "BACKUP_RECIPIENTS": str(identity.to_public())}
+    made = create(kept, "--verify", environment=recipients)
+    assert made.name.endswith(".dump.age")
+    newest = found(kept, elsewhere)[0]
+    assert (newest.path, newest.verified, newest.rows) == (made, True, 2002)
+    assert made.read_bytes().startswith(b"age-encryption.org/v1\n")
+    assert pyrage.decrypt(made.read_bytes(), [identity]).startswith(b"PGDMP")
+    key = tmp_path / "key.txt"
+    key.write_text(f"{identity}\n")
     kept.psql("DELETE FROM sentinels WHERE id > 10")
-    seen, undone = set(), False
-    for commands in range(1, 60):
-        with tunnel(COMMAND) as remote:
-            process = kept.start("restore", str(backup), "--yes", "--no-backup", environment=remote.environment)
-            remote.on_request(commands, process.kill)
+    result = kept.run("restore", str(made), "-i", str(key), "--yes", "--no-backup", environment=recipients)
+    assert result.code == 0, result.err
+    assert (kept.psql(COUNT), kept.psql(COUNT, user="stockhelper_app"), healthy(kept)) == ("2000", "2000", True)
+
+
+# --- kills
+def test_restore_killed_after_the_swap_can_be_undone(kept: Sandbox, backup: Path) -> None:
+    """A restore that is killed right behind the swap leaves the new rows, all of them; `--undo` brings the old back."""
+    kept.psql("DELETE FROM sentinels WHERE id > 10")
+    with tunnel(REPAIR) as remote:
+        process = kept.start("restore", str(backup), "--yes", "--no-backup", environment=remote.environment)
+        remote.on_request(1, process.kill)
+        _, err = process.communicate(timeout=TIME_LIMIT)
+    assert (process.returncode, kept.psql(COUNT)) == (-signal.SIGKILL, "2000"), err
+    undone = kept.run("restore", "--undo", "--yes", "--json").json["result"]
+    assert (undone["stopped"], kept.psql(COUNT)) == (["app"], "10")  # the run that was killed had stopped it
+    assert databases(kept) == ["stockhelper", undone["former"]]
+    kept.up()
+
+
+@pytest.mark.slow
+def test_killed_restore_leaves_a_complete_old_or_new_database(kept: Sandbox, backup: Path) -> None:
+    """Kill before each command that changes something; the next run gets through, whatever was left behind."""
+    command = ("restore", str(backup), "--yes", "--no-backup")
+    kept.psql("DELETE FROM sentinels WHERE id > 10")
+    commands = list(moments(heard(kept, *command)))
+    assert kept.psql(COUNT) == "2000"
+    kept.psql("DELETE FROM sentinels WHERE id > 10")
+    seen, undone = [], False
+    for kind, number in commands:
+        with tunnel(kind) as remote:
+            process = kept.start(*command, environment=remote.environment)
+            remote.on_request(number, process.kill)
             _, err = process.communicate(timeout=TIME_LIMIT)
-        assert process.returncode in (0, -signal.SIGKILL), err
-        rows = kept.psql(COUNT)
-        assert rows in ("10", "2000")
-        seen.add(rows)
-        if process.returncode == 0:
-            break
-        if rows == "2000" and not undone:  # killed between the swap and its end
+        assert process.returncode == -signal.SIGKILL, err
+        seen.append(kept.psql(COUNT))
+        if seen[-1] == "2000" and not undone:  # killed between the swap and its end
             assert kept.run("restore", "--undo", "--yes").code == 0
             assert kept.psql(COUNT) == "10"
             undone = True
-    else:
-        raise AssertionError("it never came to its end")
-    assert commands > 10
-    assert (seen, undone) == ({"10", "2000"}, True)
+    assert len(seen) > 6
+    assert (set(seen), undone) == ({"10", "2000"}, True)
     again = kept.run("restore", str(backup), "--yes", "--json").json["result"]
     assert (again["stopped"], kept.psql(COUNT)) == (["app"], "2000")  # a run that was killed had stopped it
     kept.up()
@@ -214,46 +275,54 @@ def test_killed_restore_leaves_a_complete_old_or_new_database(kept: Sandbox, bac
     assert databases(kept) == ["stockhelper"]
 
 
-def test_a_backup_killed_at_any_command_is_whole_or_none(kept: Sandbox, backup: Path) -> None:
+@pytest.mark.slow
+def test_a_backup_killed_at_any_command_is_whole_or_none(kept: Sandbox, elsewhere: Mapping[str, str]) -> None:
     """As above; what has a name is whole, and the next one holds every row whatever was left behind."""
-    there = files(kept)
-    listed = 0
-    for commands in range(1, 60):
-        with tunnel(COMMAND) as remote:
-            process = kept.start("backup", "create", "--verify", environment=remote.environment)
-            remote.on_request(commands, process.kill)
+    command = ("backup", "create", "--verify")
+    commands = list(moments(heard(kept, *command, environment=elsewhere)))
+    listed = [len(found(kept, elsewhere))]
+    for kind, number in commands:
+        with tunnel(kind) as remote:
+            process = kept.start(*command, environment={**remote.environment, **elsewhere})
+            remote.on_request(number, process.kill)
             _, err = process.communicate(timeout=TIME_LIMIT)
-        assert process.returncode in (0, -signal.SIGKILL), err
+        assert process.returncode == -signal.SIGKILL, err
         assert (kept.psql(COUNT), healthy(kept)) == ("2000", True)
-        found = [entry for entry in find_all(kept.root / "backups", kept.name) if entry.path.name not in there]
-        assert {entry.rows for entry in found} <= {2002}
-        listed = max(listed, len(found))
-        if process.returncode == 0:
-            break
-    else:
-        raise AssertionError("it never came to its end")
-    assert commands > 10
-    assert listed > 1  # some were killed only while they were verified
-    result = kept.run("backup", "verify", "--all", "--json")
+        assert {entry.rows for entry in found(kept, elsewhere)} == {2002}
+        listed.append(len(found(kept, elsewhere)))
+    assert len(listed) > 6
+    assert listed[-1] - listed[0] > 1  # some were killed only while they were verified
+    create(kept, "--verify", environment=elsewhere)
+    result = kept.run("backup", "verify", "--all", "--json", environment=elsewhere)
     assert result.code == 0, result.out
     assert databases(kept) == ["stockhelper"]
 
 
-def test_a_killed_backup_is_none_and_holds_up_nobody(kept: Sandbox, backup: Path) -> None:
+def heard(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> list[bytes]:
+    """Run `stockhelper` to its good end and return the words of every command that it has run in a container."""
+    with tunnel(WORDS) as remote:
+        remote.let_through()
+        process = project.start(*arguments, environment={**remote.environment, **(environment or {})})
+        _, err = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 0, err
+    return remote.heard
+
+
+def test_a_killed_backup_is_none_and_holds_up_nobody(kept: Sandbox, elsewhere: Mapping[str, str]) -> None:
+    folder = Path(elsewhere["BACKUP_DIR"])
     with session(kept, "BEGIN; LOCK TABLE sentinels"):
-        process = kept.start("backup", "create")
+        process = kept.start("backup", "create", environment=elsewhere)
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
         eventually(lambda: kept.psql(waiting) == "1")
-        assert [name for name in files(kept) if name.endswith(".partial")]
-        explained(kept.run("backup", "create", fresh=True), 8, "another run is at work")
+        assert list(folder.glob("*.partial"))
+        explained(kept.run("backup", "create", environment=elsewhere), 8, "another run is at work")
         process.kill()
         process.communicate()
-    newer = create(kept)
-    assert [entry["file"] for entry in kept.run("backup", "list", "--json").json["result"]["backups"][:2]] == [
-        str(newer),
-        str(backup),
-    ]
-    assert not [name for name in files(kept) if name.endswith(".partial")]
+    (copy,) = found(kept, elsewhere)
+    newer = create(kept, environment=elsewhere)
+    listed = kept.run("backup", "list", "--json", environment=elsewhere).json["result"]["backups"]
+    assert [entry["file"] for entry in listed] == [str(newer), str(copy.path)]
+    assert not list(folder.glob("*.partial"))
     # Its session ends a moment after it.
     eventually(lambda: kept.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'") == "0")
 
@@ -281,6 +350,7 @@ def test_backup_on_a_full_disk_is_reported_and_leaves_nothing(kept: Sandbox, bac
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_database(kept: Sandbox, backup: Path) -> None:
     noise = "SELECT string_agg(decode(md5(random()::text || g), 'hex'), '') FROM generate_series(1, 65536) g"
 
@@ -294,12 +364,13 @@ def test_memory_does_not_grow_with_the_database(kept: Sandbox, backup: Path) -> 
     try:
         kept.psql(f"ALTER TABLE noise ALTER bytes SET STORAGE EXTERNAL; INSERT INTO noise VALUES (1, ({noise}))")
         small = peak()  # the highest of all children until now, which were of this size
-        kept.psql("INSERT INTO noise SELECT g, bytes FROM noise, generate_series(2, 80) g")
+        kept.psql("INSERT INTO noise SELECT g, bytes FROM noise, generate_series(2, 24) g")
         assert peak() - small < 4096, "KiB"
     finally:
         kept.psql("DROP TABLE noise")
 
 
+@pytest.mark.slow
 def test_the_readmes_way_to_a_new_machine_brings_every_row(kept: Sandbox, backup: Path, tmp_path: Path) -> None:
     """The runbook as it stands in the README, with the old machine's stack and data gone."""
     readme = (ROOT / "README.md").read_text()
@@ -332,6 +403,7 @@ def small(swept: None, tmp_path: Path) -> Iterator[Sandbox]:
         yield made
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_no_row_is_lost_and_it_is_named(small: Sandbox, tmp_path: Path) -> None:
     whole = create(small)
     small.psql("CREATE TABLE filler AS SELECT g, repeat('x', 1000) t FROM generate_series(1, 40000) g")

@@ -28,7 +28,8 @@ ROWS = (
 )
 #: Number of rows, and a sum over what is in them.
 SENTINELS = "SELECT count(*), sum(hashtextextended(symbol || name || exchange || created_at, 0)) FROM stocks"
-ADD_COLUMN = 'op.execute("alter table stocks add column note text")'
+#: What the database notes of how it came to where it is: the revisions, oldest first.
+LINE = "SELECT obj_description('alembic_version'::regclass)"
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +44,37 @@ def kept(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def stage(kept: Release) -> Iterator[Release]:
-    """The same; what a test does to the schema and the sources is undone after it, and every row must be there."""
-    head, rows = kept.head, kept.project.psql(SENTINELS)
+    """The same; what a test does to the schema, the sources and the image is undone after it, and no row is lost.
+
+    By plain SQL and a name for the image that was there; the app is replaced only after a test that had replaced it.
+    """
+    if kept.project.container("app")["Image"] != kept.image_id():
+        kept.project.up()
+    head, image, rows, line = kept.head, kept.image_id(), kept.project.psql(SENTINELS), kept.project.psql(LINE)
     yield kept
-    if position(kept.project) != head:
-        assert kept.project.run("migrate", "downgrade", head, "--yes", "--no-backup").code == 0
-    kept.project.psql("ALTER TABLE stocks DROP COLUMN IF EXISTS note; DROP TABLE IF EXISTS one, two, three")
+    undone = "ALTER TABLE stocks DROP COLUMN IF EXISTS note; DROP TABLE IF EXISTS one, two, three, fill"
+    kept.project.psql(f"{undone}; DROP INDEX IF EXISTS ix_name, ix_twice; {at(head, line)}")
     kept.restore()
-    kept.project.up()
+    kept.use_image(image)
     assert kept.project.psql(SENTINELS) == rows
+
+
+def at(revision: str, line: str) -> str:
+    """Return the SQL that has the database be at a revision to which it came by these."""
+    noted = f"COMMENT ON TABLE alembic_version IS '{line}'"
+    return f"DELETE FROM alembic_version; INSERT INTO alembic_version VALUES ('{revision}'); {noted}"
+
+
+def add_note(release: Release) -> Path:
+    """Add a migration that adds a column: the same one for most tests, so that its image is built once."""
+    column = 'op.execute("alter table stocks add column note text")'
+    return release.add_migration(column, back='op.drop_column("stocks", "note")')
+
+
+def put_ahead(release: Release) -> None:
+    """Have the database be where `add_note` leads to, as if that had been applied."""
+    project = release.project
+    project.psql(f"ALTER TABLE stocks ADD COLUMN note text; {at('test', project.psql(LINE) + ' test')}")
 
 
 def position(project: Sandbox) -> str:
@@ -68,51 +91,7 @@ def backups(project: Sandbox) -> list[dict[str, Any]]:
     return listed
 
 
-@pytest.mark.parametrize("command", ["up", "migrate"])
-def test_pending_migration_is_applied_after_a_full_backup(stage: Release, command: str) -> None:
-    """A pending migration is applied after a verified backup of every row."""
-    project, before = stage.project, len(backups(stage.project))
-    stage.add_migration(ADD_COLUMN)
-
-    result = project.run(command, "--json")
-
-    assert result.code == 0, result.out + result.err
-    assert (position(project), "note" in columns(project)) == ("test", True)
-    made = result.json["result"]["backup"]
-    newest, *others = backups(project)
-    assert (newest["file"], newest["rows"], newest["verified"] is not None) == (made, 501, True)  # Alembic has one, too
-    assert len(others) == before
-    assert eventually(lambda: healthy(project))
-    assert project.psql("SELECT count(*) FROM stocks", user="stockhelper_app") == "500"
-    # At its head there is nothing to lose.
-    again = project.run(command, "--json").json["result"]
-    assert (again["changed"] and command == "migrate", again["backup"]) == (False, None)
-
-
-@pytest.mark.parametrize("command", ["up", "migrate"])
-def test_no_backup_is_made_where_none_is_wanted(stage: Release, command: str) -> None:
-    before = backups(stage.project)
-    stage.add_migration(ADD_COLUMN)
-    result = stage.project.run(command, "--no-backup", "--json")
-    assert result.code == 0, result.out + result.err
-    assert (result.json["result"]["backup"], position(stage.project)) == (None, "test")
-    assert backups(stage.project) == before
-
-
-@pytest.mark.parametrize(
-    ("command", "again"), [("up", "up --no-backup"), ("migrate", "migrate upgrade --no-backup")], ids=["up", "migrate"]
-)
-def test_failed_backup_blocks_the_migration(stage: Release, command: str, again: str) -> None:
-    """If no backup can be made, nothing is applied without `--no-backup`."""
-    project, head, served = stage.project, stage.head, runs(stage.project, "app")
-    stage.add_migration(ADD_COLUMN)
-    nowhere = {"BACKUP_DIR": "/proc/nowhere"}
-    explained(project.run(command, environment=nowhere), 7, "/proc/nowhere", f"stockhelper {again}")
-    assert (position(project), runs(project, "app"), healthy(project)) == (head, served, True)
-    assert project.run(*again.split(), environment=nowhere).code == 0
-    assert position(project) == "test"
-
-
+@pytest.mark.slow
 def test_interrupted_or_killed_migration_is_never_partial(stage: Release) -> None:
     """An interrupted or killed migration is applied completely or not at all."""
     project, head = stage.project, stage.head
@@ -151,15 +130,15 @@ def one_offs(project: Sandbox) -> list[Container]:
 
 def test_up_with_image_older_than_sources_suggests_build(stage: Release) -> None:
     """`up` reports an outdated image separately from outdated code, and suggests `build`."""
-    project, old = stage.project, stage.image_id()
-    stage.add_migration(ADD_COLUMN)
-    project.up("--no-backup")
-    client().images.get(old).tag(stage.image)
+    project = stage.project
+    add_note(stage)
+    put_ahead(stage)
     explained(project.run("up", "--no-build"), 6, "ahead of the image: it is at test", "stockhelper build")
     assert project.run("migrate").code == 0  # builds it
     assert project.run("migrate", "current").out.strip() == "test (head)"
 
 
+@pytest.mark.long("a restore, which stops and starts the app")
 def test_third_migration_fails_and_printed_restore_works(stage: Release) -> None:
     """If the third of three migrations fails, the first two stay, and the printed `restore` undoes them."""
     project, head = stage.project, stage.head
@@ -179,6 +158,7 @@ def test_third_migration_fails_and_printed_restore_works(stage: Release) -> None
     assert eventually(lambda: healthy(project))
 
 
+@pytest.mark.slow
 def test_an_index_that_was_left_invalid_is_named(stage: Release) -> None:
     stage.add_migration(
         "with op.get_context().autocommit_block():\n"
@@ -186,9 +166,9 @@ def test_an_index_that_was_left_invalid_is_named(stage: Release) -> None:
     )
     result = stage.project.run("up")
     explained(result, 6, "could not create unique index", "public.ix_twice is INVALID", "next: stockhelper restore ")
-    stage.project.psql("DROP INDEX ix_twice")
 
 
+@pytest.mark.slow
 def test_eight_containers_at_once_apply_a_migration_once(stage: Release) -> None:
     """Eight containers migrate at once with a concurrent index: one applies it, and all exit with 0."""
     project = stage.project
@@ -208,33 +188,33 @@ def test_eight_containers_at_once_apply_a_migration_once(stage: Release) -> None
     assert sum("Running upgrade" in each.stdout for each in done) == 1
     assert project.psql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_name'::regclass") == "t"
     assert position(project) == "test"
-    project.psql("DROP INDEX ix_name")
 
 
 def test_locked_table_delays_the_migration_and_app_answers(stage: Release) -> None:
-    """A migration waits for a table that another session has locked, while the app still answers."""
-    project = stage.project
-    stage.add_migration(ADD_COLUMN)
+    """A migration waits for a table that another session has locked, and ends at Ctrl-C; the app still answers."""
+    project, head, before = stage.project, stage.head, backups(stage.project)
+    add_note(stage)
     assert project.run("build").code == 0
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'alter table stocks%'"
     with session(project, "BEGIN; LOCK TABLE stocks IN ACCESS SHARE MODE") as holder:
+        interrupted = project.start("migrate", "--no-backup")
+        eventually(lambda: project.psql(waiting))
+        explained(interrupt(interrupted, signal.SIGINT), 130, "interrupted")
+        assert (one_offs(project), position(project)) == ([], head)
         under_way = project.start("migrate", "--no-backup")
-        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'alter table stocks%'"
         eventually(lambda: project.psql(waiting))
         assert healthy(project)
         assert holder.poll() is None
     out, err = under_way.communicate(timeout=TIME_LIMIT)
     assert under_way.returncode == 0, out + err
-    assert position(project) == "test"
+    assert (position(project), backups(project)) == ("test", before)
 
 
-def test_going_back_asks_and_makes_a_backup_first(stage: Release) -> None:
+def test_going_back_makes_a_backup_first(stage: Release) -> None:
+    """`migrate downgrade` makes a verified backup, and goes back; tests/cli has its question."""
     project, head = stage.project, stage.head
-    migration = stage.add_migration(ADD_COLUMN)
-    migration.write_text(migration.read_text().replace("    pass", '    op.drop_column("stocks", "note")'))
-    assert project.run("migrate", "--no-backup").code == 0
-
-    explained(project.run("migrate", "downgrade", "-1"), 9, project.name)
-    assert position(project) == "test"
+    add_note(stage)
+    put_ahead(stage)
     result = project.run("migrate", "downgrade", "-1", "--yes", "--json")
     assert result.code == 0, result.out + result.err
     assert (position(project), "note" in columns(project)) == (head, False)
@@ -245,7 +225,7 @@ def test_going_back_asks_and_makes_a_backup_first(stage: Release) -> None:
 
 def test_sql_is_printed_and_not_run(stage: Release) -> None:
     before = backups(stage.project)
-    stage.add_migration(ADD_COLUMN)
+    add_note(stage)
     result = stage.project.run("migrate", "--sql")
     assert result.code == 0, result.err
     assert "alter table stocks add column note text" in result.out
@@ -253,6 +233,7 @@ def test_sql_is_printed_and_not_run(stage: Release) -> None:
     assert ("note" in columns(stage.project), backups(stage.project)) == (False, before)
 
 
+@pytest.mark.slow
 def test_changed_model_is_reported_generated_and_applied(stage: Release) -> None:
     """`migrate check` reports a changed model, `migrate new` writes a migration, and `migrate` applies it."""
     project = stage.project
@@ -278,38 +259,69 @@ def test_changed_model_is_reported_generated_and_applied(stage: Release) -> None
     assert project.run("migrate", "check").code == 0
 
 
-def test_two_heads_are_refused_and_nothing_is_applied(stage: Release) -> None:
-    head, image = stage.head, stage.image_id()
-    stage.add_migration(ADD_COLUMN, "left")
-    stage.add_migration("pass", "right", after=head)
-    for command in ("up", "migrate"):
-        explained(stage.project.run(command), 6, "2 heads: left, right")
-    assert (position(stage.project), stage.image_id()) == (head, image)
-
-
 def test_database_ahead_of_code_or_unknown_is_reported(stage: Release) -> None:
     """A database ahead of the code and one at an unknown revision have different messages."""
     project, head = stage.project, stage.head
-    migration = stage.add_migration(ADD_COLUMN)
-    assert project.run("migrate", "--no-backup").code == 0
-    text = migration.read_text()
-    migration.unlink()
+    put_ahead(stage)
     served = runs(project, "app")
     for command in ("up", "migrate"):
         explained(project.run(command), 6, f"ahead of the code: it is at test, and the code leads to {head}")
     project.psql("UPDATE alembic_version SET version_num = 'beef'; COMMENT ON TABLE alembic_version IS NULL")
     explained(project.run("migrate"), 6, "at revision beef, which this code does not have")
     assert (runs(project, "app"), healthy(project)) == (served, True)
-    project.psql("UPDATE alembic_version SET version_num = 'test'")
-    migration.write_text(text)
 
 
+@pytest.mark.parametrize(
+    ("command", "again"),
+    [
+        pytest.param("up", "up --no-backup", id="up", marks=pytest.mark.slow),
+        pytest.param("migrate", "migrate upgrade --no-backup", id="migrate"),
+    ],
+)
+def test_failed_backup_blocks_the_migration(stage: Release, command: str, again: str) -> None:
+    """If no backup can be made, nothing is applied without `--no-backup`, and with it no backup is made."""
+    project, head, served, before = stage.project, stage.head, runs(stage.project, "app"), backups(stage.project)
+    add_note(stage)
+    nowhere = {"BACKUP_DIR": "/proc/nowhere"}
+    explained(project.run(command, environment=nowhere), 7, "/proc/nowhere", f"stockhelper {again}")
+    assert (position(project), runs(project, "app"), healthy(project)) == (head, served, True)
+    result = project.run(*again.split(), "--json", environment=nowhere)
+    assert result.code == 0, result.out + result.err
+    assert (result.json["result"]["backup"], position(project)) == (None, "test")
+    assert backups(project) == before
+
+
+@pytest.mark.long("the way that every change of the schema takes")
+@pytest.mark.parametrize("command", ["up", pytest.param("migrate", marks=pytest.mark.slow)])
+def test_pending_migration_is_applied_after_a_full_backup(stage: Release, command: str) -> None:
+    """A pending migration is applied after a verified backup of every row."""
+    project, before = stage.project, len(backups(stage.project))
+    line = project.psql(LINE)
+    add_note(stage)
+
+    result = project.run(command, "--json")
+
+    assert result.code == 0, result.out + result.err
+    assert (position(project), "note" in columns(project)) == ("test", True)
+    assert project.psql(LINE) == f"{line} test"
+    made = result.json["result"]["backup"]
+    newest, *others = backups(project)
+    assert (newest["file"], newest["rows"], newest["verified"] is not None) == (made, 501, True)  # Alembic has one, too
+    assert len(others) == before
+    assert eventually(lambda: healthy(project))
+    assert project.psql("SELECT count(*) FROM stocks", user="stockhelper_app") == "500"
+    # At its head there is nothing to lose.
+    again = project.run(command, "--json").json["result"]
+    assert (again["changed"] and command == "migrate", again["backup"]) == (False, None)
+
+
+@pytest.mark.slow
 def test_without_room_nothing_is_begun(swept: None, tmp_path: Path) -> None:
     with small_disk(tmp_path, 150) as place, own_release(tmp_path / "release") as made:
         keep_data_on(made.project, place)
         made.project.up()
         made.project.psql(ROWS)
-        made.add_migration(ADD_COLUMN)
+        add_note(made)
         used = place / "used"
         used.write_bytes(b"\0" * (80 << 20))
         before = position(made.project)

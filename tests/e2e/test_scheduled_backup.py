@@ -90,15 +90,6 @@ def test_a_copy_that_fails_is_told_and_made_up_for(stack: Sandbox, tmp_path: Pat
     assert stack.run("backup", "copy", "--json").json["result"]["copied"] == []
 
 
-def test_a_wrong_copy_command_and_a_wrong_call_are_refused(stack: Sandbox) -> None:
-    there = files(stack)
-    wrong = {"BACKUP_COPY_COMMAND": "cp away/"}
-    explained(stack.run("backup", "create", "--verify", environment=wrong), 3, "BACKUP_COPY_COMMAND has no {}")
-    explained(stack.run("backup", "copy", environment={"BACKUP_COPY_COMMAND": ""}), 3, "is not set")
-    explained(stack.run("backup", "create", "--prune"), 2, "--prune needs --verify")
-    assert files(stack) == there
-
-
 def test_doctor_warns_of_an_old_or_missing_backup(stack: Sandbox, tmp_path: Path) -> None:
     """The first start, and then a verified backup, are dated back."""
     nowhere = {"BACKUP_DIR": str(tmp_path / "none")}

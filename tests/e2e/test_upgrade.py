@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from stockhelper_cli.labels import UPGRADE
 from tests.e2e.backups import COUNT, NEWEST, SENTINELS
 from tests.e2e.disk import small_disk
 from tests.e2e.steps import explained, healthy, runs
-from tests.e2e.tunnel import CHANGE, COMMAND, tunnel
+from tests.e2e.tunnel import CHANGE, COMMAND, RESTORE, tunnel
 from tests.support.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
 from tests.support.waiting import eventually
 
@@ -29,8 +28,6 @@ OTHERS = (
     "CREATE DATABASE other OWNER reader",
     "ALTER DATABASE stockhelper SET work_mem = '5MB'",
 )
-#: What fills the new server. By what it runs, not by how much ran before: that is more, the later the server is up.
-RESTORE = re.compile(rb'"pg_restore", *"--exit-on-error", *"--no-password"')
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +42,6 @@ def shared(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sa
 @pytest.fixture
 def old(shared: Sandbox) -> Iterator[Sandbox]:
     """The stack on its old major, with .env naming the next; it is whole on the old one again afterwards."""
-    put_back(shared)
     shared.set("POSTGRES_IMAGE", NEXT_POSTGRES)
     yield shared
     put_back(shared)
@@ -79,55 +75,7 @@ def named(project: Sandbox) -> str:
     return load_dotenv(project.root / ".env")["POSTGRES_VOLUME"].removeprefix(f"{project.name}_")
 
 
-def test_what_cannot_be_restored_leaves_the_old_stack_as_it_was(old: Sandbox) -> None:
-    """A view on what the next major has no more: its server refuses the dump."""
-    old.psql("CREATE VIEW writes AS SELECT buffers_backend FROM pg_stat_bgwriter")
-    before = {service: container for service, (container, _) in runs(old, "db", "app").items()}
-    try:
-        result = old.run("db", "upgrade")
-        explained(result, 7, "the data could not be taken over", "buffers_backend")
-        assert {service: container for service, (container, _) in runs(old, "db", "app").items()} == before
-        assert (healthy(old), major(old), volumes(old)) == (True, "15", {"postgres_data"})
-    finally:
-        old.psql("DROP VIEW writes")
-
-
-def test_an_image_that_cannot_start_stops_nothing(old: Sandbox) -> None:
-    before = runs(old, "db", "app")
-    explained(old.run("db", "upgrade", environment={"DB_PIDS": "3"}), 5, "db exited before it was ready")
-    explained(old.run("db", "upgrade", "--from", NEXT_POSTGRES), 4, "is no image of PostgreSQL 15")
-    explained(old.run("db", "upgrade", environment={"POSTGRES_VOLUME": f"{old.name}_postgres_data"}), 2)
-    assert (runs(old, "db", "app"), volumes(old)) == (before, {"postgres_data"})
-
-
-@pytest.mark.parametrize(
-    ("kind", "number"),
-    [(CHANGE, 3), (CHANGE, 7), (RESTORE, 1)],
-    ids=["starting the new server", "starting the old one", "restoring"],
-)
-def test_killed_before_the_switch_the_old_image_serves_every_row(old: Sandbox, kind: Any, number: int) -> None:
-    with tunnel(kind) as remote:
-        process = old.start("db", "upgrade", environment=remote.environment)
-        remote.on_request(number, process.kill)
-        _, err = process.communicate(timeout=TIME_LIMIT)
-    assert process.returncode == -signal.SIGKILL, err
-    assert named(old) == "postgres_data"
-    # No server of ours outlives the run: nobody could be told of it.
-    ours: dict[str, str | list[str] | bool] = {"label": [UPGRADE, f"com.docker.compose.project={old.name}"]}
-    eventually(lambda: not client().containers.list(filters=ours, ignore_removed=True), TIME_LIMIT)
-    old.up(environment={"POSTGRES_IMAGE": base_images()["POSTGRES_IMAGE"]})
-    assert (major(old), old.psql(COUNT), healthy(old)) == ("15", "2000", True)
-
-
-def test_interrupted_it_starts_the_old_stack_again(old: Sandbox) -> None:
-    with tunnel(COMMAND) as remote:
-        process = old.start("db", "upgrade", environment=remote.environment)
-        remote.on_request(20, lambda: process.send_signal(signal.SIGINT))
-        _, err = process.communicate(timeout=TIME_LIMIT)
-    assert process.returncode == 130, err
-    assert (healthy(old), major(old), named(old), volumes(old)) == (True, "15", "postgres_data", {"postgres_data"})
-
-
+@pytest.mark.long("the one upgrade in `make test`: there and back, under writes")
 def test_upgrade_keeps_every_row_and_can_be_rolled_back(old: Sandbox) -> None:
     """An upgrade keeps every acknowledged row, and the previous volume can be used again."""
     explained(old.run("up"), 3, "is of PostgreSQL 15, and the image is PostgreSQL 17", "next: stockhelper db upgrade")
@@ -167,6 +115,59 @@ def test_upgrade_keeps_every_row_and_can_be_rolled_back(old: Sandbox) -> None:
     assert (major(old), old.psql(COUNT), healthy(old)) == ("15", "2000", True)
 
 
+@pytest.mark.slow
+def test_what_cannot_be_restored_leaves_the_old_stack_as_it_was(old: Sandbox) -> None:
+    """A view on what the next major has no more: its server refuses the dump."""
+    old.psql("CREATE VIEW writes AS SELECT buffers_backend FROM pg_stat_bgwriter")
+    before = {service: container for service, (container, _) in runs(old, "db", "app").items()}
+    try:
+        result = old.run("db", "upgrade")
+        explained(result, 7, "the data could not be taken over", "buffers_backend")
+        assert {service: container for service, (container, _) in runs(old, "db", "app").items()} == before
+        assert (healthy(old), major(old), volumes(old)) == (True, "15", {"postgres_data"})
+    finally:
+        old.psql("DROP VIEW writes")
+
+
+def test_an_image_that_cannot_start_stops_nothing(old: Sandbox) -> None:
+    before = runs(old, "db", "app")
+    explained(old.run("db", "upgrade", environment={"DB_PIDS": "3"}), 5, "db exited before it was ready")
+    explained(old.run("db", "upgrade", "--from", NEXT_POSTGRES), 4, "is no image of PostgreSQL 15")
+    explained(old.run("db", "upgrade", environment={"POSTGRES_VOLUME": f"{old.name}_postgres_data"}), 2)
+    assert (runs(old, "db", "app"), volumes(old)) == (before, {"postgres_data"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [(CHANGE, 3), (CHANGE, 7), (RESTORE, 1)],
+    ids=["starting the new server", "starting the old one", "restoring"],
+)
+def test_killed_before_the_switch_the_old_image_serves_every_row(old: Sandbox, kind: Any, number: int) -> None:
+    with tunnel(kind) as remote:
+        process = old.start("db", "upgrade", environment=remote.environment)
+        remote.on_request(number, process.kill)
+        _, err = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == -signal.SIGKILL, err
+    assert named(old) == "postgres_data"
+    # No server of ours outlives the run: nobody could be told of it.
+    ours: dict[str, str | list[str] | bool] = {"label": [UPGRADE, f"com.docker.compose.project={old.name}"]}
+    eventually(lambda: not client().containers.list(filters=ours, ignore_removed=True), TIME_LIMIT)
+    old.up(environment={"POSTGRES_IMAGE": base_images()["POSTGRES_IMAGE"]})
+    assert (major(old), old.psql(COUNT), healthy(old)) == ("15", "2000", True)
+
+
+@pytest.mark.slow
+def test_interrupted_it_starts_the_old_stack_again(old: Sandbox) -> None:
+    with tunnel(COMMAND) as remote:
+        process = old.start("db", "upgrade", environment=remote.environment)
+        remote.on_request(20, lambda: process.send_signal(signal.SIGINT))
+        _, err = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 130, err
+    assert (healthy(old), major(old), named(old), volumes(old)) == (True, "15", "postgres_data", {"postgres_data"})
+
+
+@pytest.mark.slow
 def test_upgrade_killed_after_the_switch_is_finished_by_rerun(old: Sandbox) -> None:
     """The volume of the first upgrade is kept: rows may have been written to it since.
 
@@ -187,6 +188,7 @@ def test_upgrade_killed_after_the_switch_is_finished_by_rerun(old: Sandbox) -> N
 
 
 # --- no room for a second copy
+@pytest.mark.slow
 def test_upgrade_on_a_full_disk_keeps_the_old_stack(swept: None, tmp_path: Path) -> None:
     """On a full disk the old stack keeps running, or the failed upgrade leaves it usable."""
     with small_disk(tmp_path, 320) as place, sandbox(tmp_path) as small:

@@ -6,7 +6,8 @@ import re
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from tests.support.waiting import PATIENCE
@@ -16,6 +17,12 @@ _ENGINE = "/var/run/docker.sock"
 CHANGE = re.compile(rb"^(?:POST|DELETE) /v[0-9.]+/(?!exec|containers/[^/]+/exec)", re.MULTILINE)
 #: A request that runs a command in a container.
 COMMAND = re.compile(rb"^POST /v[0-9.]+/exec/[^/]+/start", re.MULTILINE)
+#: A command that fills a database. By what it runs, not by how much ran before: that is more, the later a server is up.
+RESTORE = re.compile(rb'"pg_restore", *"--exit-on-error"')
+#: The words of a command, as they stand in the request for it.
+WORDS = re.compile(rb'"Cmd": *(\[(?:[^"\]]|"(?:[^"\\]|\\.)*")*\])')
+#: Those of commands that change nothing: questions, and the programs that only look whether a service answers.
+_QUESTION = re.compile(rb'"(?:SELECT|SHOW) |"-f", *"-"|df -Pk|pg_isready|"curl"')
 
 
 class Tunnel:
@@ -26,7 +33,8 @@ class Tunnel:
 
     def __init__(self, kind: re.Pattern[bytes]) -> None:
         self._kind = kind
-        self._count_of_kind = 0
+        #: What matched in each request of the kind, in the order in which they were made.
+        self.heard: list[bytes] = []
         self._at: tuple[int, Callable[[], object]] | None = None
         self._told = threading.Event()
         self._broken = False
@@ -106,11 +114,25 @@ class Tunnel:
 
     def _count(self, data: bytes) -> None:
         with self._changed:
-            before = self._count_of_kind
-            self._count_of_kind += len(self._kind.findall(data))
-            reached = self._at is not None and before < self._at[0] <= self._count_of_kind
+            before = len(self.heard)
+            self.heard += self._kind.findall(data)
+            reached = self._at is not None and before < self._at[0] <= len(self.heard)
         if reached and self._at is not None:
             self._at[1]()
+
+
+def moments(heard: Iterable[bytes]) -> Iterator[tuple[re.Pattern[bytes], int]]:
+    """Yield the commands that change something, of those whose `WORDS` were heard: a pattern, and which of its matches.
+
+    Before a mere question all is as it is before the next change, so these are all the moments at which a kill can
+    leave something different behind. Numbers differ from one run to the next.
+    """
+    count: Counter[bytes] = Counter()
+    for words in heard:
+        if not _QUESTION.search(words):
+            pattern = re.sub(rb"[0-9][0-9A-F]*", rb"[0-9A-F]+", re.escape(words))
+            count[pattern] += 1
+            yield re.compile(pattern), count[pattern]
 
 
 @contextmanager
