@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import properties
 from tests.support.sandbox import (
     RUN_PREFIX,
     Sandbox,
@@ -23,6 +24,16 @@ pytest_plugins = ["tests.support.plugin", "tests.support.snapshots"]
 
 #: Whether a test of this session, or of one of its workers, used the engine.
 _USED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose what property tests draw, before any of them is read."""
+    properties.choose_profile(config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say how what property tests draw at random is drawn again."""
+    return properties.header(config)
 
 
 @pytest.fixture(scope="session")

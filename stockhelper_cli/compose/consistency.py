@@ -5,7 +5,7 @@ The rules are compose-go's `checkConsistency` and `validation`, for the keys tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stockhelper_cli.compose.forms import Place
@@ -25,9 +25,12 @@ _LIMITS = (
 
 def check(enabled: Mapping[str, Service], everything: Mapping[str, Service], resources: Resources, top: Place) -> None:
     """Check the enabled services and their networks, volumes and secrets. Raises `ConfigError`."""
-    for kind in ("networks", "volumes"):
-        for key, spec in resources[kind].items():
-            _check_external(spec, top.child(kind).child(key))
+    for key, spec in resources["networks"].items():
+        # An empty ipam is only how a network is shown.
+        _check_external(spec, [name for name in spec if spec[name] != {}], top.child("networks").child(key))
+    for key, spec in resources["volumes"].items():
+        # Of volumes Compose looks at what was written, be it empty.
+        _check_external(spec, top.context.tree["volumes"][key] or (), top.child("volumes").child(key))
     names: dict[str, str] = {}
     for name, service in enabled.items():
         place = top.child("services").child(name)
@@ -44,11 +47,10 @@ def check(enabled: Mapping[str, Service], everything: Mapping[str, Service], res
     _check_cycles(enabled, top)
 
 
-def _check_external(spec: Mapping[str, Any], place: Place) -> None:
+def _check_external(spec: Mapping[str, Any], given: Iterable[str], place: Place) -> None:
     if spec.get("external"):
-        for key in spec:
-            # Compose looks at what was written; an empty ipam is only how a network is shown.
-            if key not in ("name", "external") and spec[key] != {}:
+        for key in given:
+            if key not in ("name", "external") and not key.startswith("x-"):
                 raise place.child(key).refuse("an external one is made elsewhere; only its name can be given")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -109,7 +109,9 @@ class Scalar(Form):
 
 
 TEXT = Scalar(values.text_of)
+CODE = Scalar(values.parse_code)
 INTEGER = Scalar(values.parse_integer)
+NATURAL = Scalar(values.parse_natural)
 BOOLEAN = Scalar(values.parse_boolean)
 FLOAT = Scalar(values.parse_float)
 SIZE = Scalar(lambda value: _unless_zero(values.parse_size(value)))
@@ -220,13 +222,14 @@ class ListOf(Form):
     """A sequence; a later file's entries are appended.
 
     A single entry may stand for a sequence of one. Where `unique` gives two entries the same name, the later one
-    takes the earlier one's place.
+    takes the earlier one's place. Without it no two may be equal, unless the list allows `repeats`.
     """
 
-    def __init__(self, form: Form = TEXT, unique: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, form: Form = TEXT, unique: Callable[[Any], Any] | None = None, *, repeats: bool = False) -> None:
         """Hold the entries' form, and what makes two of them the same."""
         self.form = form
         self.unique = unique
+        self.repeats = repeats
 
     def canonical(self, value: Any, place: Place) -> Any:
         """Return the sequence with its entries in their long syntax, each once."""
@@ -253,9 +256,8 @@ class ListOf(Form):
     def read(self, value: Any, place: Place) -> Any:
         """Return the entries read. Raises `ConfigError` for one that stands twice where that means nothing."""
         entries = [attempt(self.form.read, entry, place.child(index)) for index, entry in enumerate(value)]
-        for index, entry in enumerate(entries):
-            if entry in entries[:index]:
-                raise place.child(index).refuse(f"{entry} stands there twice")
+        if not self.repeats:
+            refuse_duplicates(entries, place)
         return entries
 
     def _once(self, entries: Seq) -> Seq:
@@ -272,6 +274,13 @@ class ListOf(Form):
                 index[name] = len(kept)
                 kept.add(entry, position)
         return kept
+
+
+def refuse_duplicates(entries: Sequence[Any], place: Place) -> None:
+    """Raise `ConfigError` for the first of `entries` that is equal to an earlier one."""
+    for index, entry in enumerate(entries):
+        if entry in entries[:index]:
+            raise place.child(index).refuse(f"{entry} stands there twice")
 
 
 def before_equals(entry: Any) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from stockhelper_cli.compose import values
 from stockhelper_cli.compose.document import Map
-from stockhelper_cli.compose.forms import INTEGER, TEXT, Key, ListOf, Place, Scalar, Struct
+from stockhelper_cli.compose.forms import TEXT, Key, ListOf, Place, Scalar, Struct
 
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LAST_PORT = 65535
 
@@ -30,6 +30,8 @@ def parse_port(spec: str) -> list[dict[str, Any]]:
     published = host[-1] if host else ""
     host_ip = _address(":".join(host[:-1])) if len(host) > 1 else ""
     first, last = _range(target, spec)
+    if first == 0:
+        raise ValueError(f"{spec!r} names the port 0, which no container has")
     entries = []
     if published:
         first_published, last_published = _range(published, spec)
@@ -40,7 +42,8 @@ def parse_port(spec: str) -> list[dict[str, Any]]:
         if host_ip:
             entry["host_ip"] = host_ip
         if published:
-            entry["published"] = published if first == last else str(first_published + offset)
+            many = first == last and first_published != last_published
+            entry["published"] = f"{first_published}-{last_published}" if many else str(first_published + offset)
         entries.append(entry)
     # Compose sorts the ports of a range as text.
     return sorted(entries, key=lambda entry: f"{entry['target']}/{entry['protocol']}")
@@ -65,17 +68,24 @@ def _address(text: str) -> str:
 
 
 def _ip(bare: str) -> str:
-    if not bare:
-        return ""
     try:
         ipaddress.ip_address(bare)
     except ValueError:
         raise ValueError(f"{bare!r} is not an IP address") from None
+    if "%" in bare:
+        raise ValueError(f"{bare!r} is an address of one interface, which the engine does not know")
     return bare
 
 
+def _target(value: Any) -> int:
+    port = values.parse_integer(value)
+    if not 0 < port <= _LAST_PORT:
+        raise ValueError(f"{value!r} is not a port between 1 and {_LAST_PORT}")
+    return port
+
+
 def _published(value: Any) -> str:
-    text = values.text_of(value)
+    text = values.parse_code(value)
     if text:
         _range(text, text)
     return text
@@ -86,7 +96,7 @@ PORT = Struct(
     Key("name", TEXT),
     Key("mode", TEXT),
     Key("host_ip", Scalar(lambda value: _ip(values.text_of(value)))),
-    Key("target", INTEGER),
+    Key("target", Scalar(_target)),
     Key("published", Scalar(_published)),
     Key("protocol", TEXT),
     Key("app_protocol", TEXT),
@@ -113,7 +123,7 @@ class Ports(ListOf):
                 raise place.refuse("has no target")
             return [entry]
         try:
-            return [Map(port) for port in parse_port(values.text_of(entry))]
+            return [Map(port) for port in parse_port(values.parse_code(entry))]
         except ValueError as error:
             raise place.refuse(str(error)) from error
 

@@ -21,6 +21,7 @@ from stockhelper_cli.compose.forms import (
     Replaced,
     Struct,
     before_equals,
+    refuse_duplicates,
 )
 
 _CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
@@ -62,6 +63,7 @@ class Dependencies(Form):
         """Return the mapping; a name alone waits for the start only."""
         if not isinstance(value, Seq):
             return value
+        refuse_duplicates(value, place)
         entries = Map()
         for name, position in zip(value, value.at, strict=True):
             entries.put(name, Map({"condition": "service_started", "required": True}), position)
@@ -101,6 +103,7 @@ class Attachments(Form):
         """Return the mapping."""
         if not isinstance(value, Seq):
             return self._entries.canonical(value, place)
+        refuse_duplicates(value, place)
         entries = Map()
         for name, position in zip(value, value.at, strict=True):
             entries.put(name, None, position)
@@ -171,6 +174,8 @@ class Hosts(Form):
 
     def canonical(self, value: Any, place: Place) -> Any:
         """Return a sequence of entries."""
+        if isinstance(value, Seq):
+            refuse_duplicates(value, place)
         if not isinstance(value, Map):
             return value
         entries = Seq()
@@ -211,7 +216,7 @@ class Ulimit(Replaced):
         if isinstance(value, Map):
             return self._pair.read(value, place)
         # Go writes a limit of zero as a pair without entries.
-        return values.parse_integer(value) or {}
+        return values.parse_integer(values.parse_code(value)) or {}
 
 
 class Logging(Struct):
@@ -220,7 +225,7 @@ class Logging(Struct):
     def merge(self, base: Any, over: Any) -> Any:
         """Return both, or the later file's where the drivers differ."""
         if isinstance(base, Map) and isinstance(over, Map):
-            drivers = {entry["driver"] for entry in (base, over) if entry.get("driver")}
+            drivers = {entry["driver"] for entry in (base, over) if "driver" in entry}
             return over if len(drivers) > 1 else super().merge(base, over)
         return super().merge(base, over)
 

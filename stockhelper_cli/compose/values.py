@@ -23,8 +23,8 @@ _UNITS = {
     "d": 86_400_000_000_000,
     "w": 604_800_000_000_000,
 }
-_DURATION_PART = re.compile(r"(\d*\.?\d*)(ns|us|µs|μs|ms|s|m|h|d|w)")
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+) ?(?P<unit>[kmgtp]?)(?P<bytes>b|ib)?", re.IGNORECASE)
+_DURATION_PART = re.compile(r"([0-9]*\.?[0-9]*)(ns|us|µs|μs|ms|s|m|h|d|w)")
+_SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?P<unit>[kmgtp]?)(?P<bytes>b|ib)?", re.IGNORECASE)
 _SPACES = " \t\r\n"
 
 #: The words that Compose takes for a boolean, in any case. The second row works with a warning there.
@@ -48,7 +48,7 @@ def parse_duration(text: str) -> int:
         position = part.end()
     if not rest:
         raise ValueError("a duration is empty; write it with a unit, as in 30s or 1m30s")
-    return sign * int(total)
+    return sign * _in_64_bits(int(total))
 
 
 def format_duration(nanoseconds: int) -> str:
@@ -77,12 +77,12 @@ def _decimal(value: int, unit: int) -> str:
 def parse_size(value: object) -> int:
     """Return the bytes of a size such as `64m`, `1.5 GiB`, `512b` or a bare number; -1 means without a limit."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return _in_64_bits(value)
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None or (match["bytes"] and len(match["bytes"]) == 2 and not match["unit"]):
         raise ValueError(f"{value!r} is not a size; write it as in 512m or 1g")
     power = "kmgtp".find(match["unit"].lower()) + 1 if match["unit"] else 0
-    return int(float(match["number"]) * 1024**power)
+    return _in_64_bits(int(float(match["number"]) * 1024**power))
 
 
 def parse_boolean(value: object) -> bool:
@@ -110,7 +110,7 @@ def parse_external(value: object) -> bool:
 
 def parse_restart(text: str) -> str:
     """Return a restart policy; none is the engine's own, "no"."""
-    if not re.fullmatch(r"|no|always|unless-stopped|on-failure(:\d+)?", text):
+    if not re.fullmatch(r"|no|always|unless-stopped|on-failure(:[0-9]+)?", text):
         raise ValueError(f"{text!r} is none of no, always, unless-stopped, on-failure and on-failure:3")
     return text
 
@@ -127,25 +127,43 @@ def parse_security(text: str) -> str:
 
 def parse_integer(value: object) -> int:
     """Return a whole number, given as one or as its digits."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+", value):
-        return int(value)
-    raise ValueError(f"{value!r} is not a whole number")
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a whole number")
+    return _in_64_bits(value)
+
+
+def _in_64_bits(number: int) -> int:
+    """Return a number that Go can hold. Compose refuses some larger ones, and makes others of the rest."""
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{number} is too large")
+    return number
+
+
+def parse_natural(value: object) -> int:
+    """Return a whole number that is not negative."""
+    number = parse_integer(value)
+    if number < 0:
+        raise ValueError(f"{value!r} is negative")
+    return number
 
 
 def parse_float(value: object) -> float:
     """Return a number as the shortest decimal that names the same single-precision number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"{value!r} is not a number")
+    # Python, unlike Go, takes blanks around a number and other scripts' digits.
+    if isinstance(value, str) and (value != value.strip() or not value.isascii()):
+        raise ValueError(f"{value!r} is not a number")
     try:
         number = float(value)
     except ValueError:
         raise ValueError(f"{value!r} is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a number")
+    if not math.isfinite(float32(number)):
+        raise ValueError(f"{value!r} is not a number, or too large")
     return shortest_float32(number)
 
 
@@ -162,6 +180,13 @@ def shortest_float32(number: float) -> float:
         if float32(short) == single:
             return short
     return single
+
+
+def parse_code(value: object) -> str:
+    """Return a text that may be written as a whole number, such as a port or a group."""
+    if isinstance(value, float):
+        raise ValueError(f"{format_float(value)} is a number with a point or an exponent; put it in quotes")
+    return text_of(value)
 
 
 def text_of(value: object) -> str:

@@ -31,7 +31,7 @@ from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.engine.protocol import Container, Mount
 from stockhelper_cli.errors import ConfigError
 from tests.support import ROOT
-from tests.support.compose_cli import TIME_LIMIT, compose_command
+from tests.support.compose_cli import TIME_LIMIT, compose_command, docker_compose
 
 UNIT = Path(__file__).parents[1] / "unit" / "compose"
 
@@ -53,21 +53,6 @@ pytestmark = pytest.mark.compose
 
 def files_of(case: Path) -> list[Path]:
     return [case] if case.is_file() else sorted(case.glob("*.yaml"))
-
-
-def docker_compose(
-    files: list[Path], *arguments: str, environ: Mapping[str, str] = SHELL
-) -> subprocess.CompletedProcess[str]:
-    options = [option for file in files for option in ("-f", str(file))]
-    return subprocess.run(
-        [*compose_command(), *options, *arguments],
-        cwd=files[0].parent,
-        env=dict(environ),
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
 
 
 def answer(files: list[Path], *arguments: str, environ: Mapping[str, str] = SHELL) -> str:
@@ -224,7 +209,7 @@ def refused(files: list[Path]) -> None:
     with pytest.raises(ConfigError, match=r"^compose\.yaml:\d") as error:
         load(files[0].parent, files=files, environ=SHELL)
     assert "\n" not in error.value.message
-    assert docker_compose(files, "config").returncode != 0
+    assert docker_compose(files, "config", environ=SHELL).returncode != 0
 
 
 # --- what Compose sends to the engine

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,22 @@ def compose(*arguments: str, cwd: Path, check: bool = True, **environment: str) 
         text=True,
         timeout=TIME_LIMIT,
         check=check,
+    )
+
+
+def docker_compose(
+    files: Sequence[Path], *arguments: str, environ: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the real `docker compose` on these files, in the first one's folder and with this environment alone."""
+    options = [option for file in files for option in ("-f", str(file))]
+    return subprocess.run(
+        [*compose_command(), *options, *arguments],
+        cwd=files[0].parent,
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
     )
 
 
