@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ def swept(request: pytest.FixtureRequest) -> Iterator[None]:
     request.config.stash[_USED] = True
     if (told := getattr(request.config, "workeroutput", None)) is not None:
         told["used"] = True
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Refuse tests with the same id: under xdist they count as one, and only one of them runs."""
+    doubled = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if doubled:
+        raise pytest.UsageError(f"several tests have the same id: {', '.join(doubled)}")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import structlog
 from psycopg.sql import SQL, Identifier
+from schemathesis.pytest.plugin import SchemathesisFunction
 from starlette.applications import Starlette
 
 from stockhelper_app.app import create_app
@@ -25,6 +26,15 @@ from tests.support.waiting import PATIENCE
 __all__ = ["database", "postgres"]
 
 Lines = Callable[[], list[dict[str, Any]]]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each operation that schemathesis tests an id of its own, which this version of pytest does not.
+
+    Under xdist, tests with equal ids count as one.
+    """
+    if isinstance(item, SchemathesisFunction) and item.parent is not None:
+        item._id = item.parent.id.child(item.name)
 
 
 @pytest.fixture
