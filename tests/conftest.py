@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import environment
 from tests.support.sandbox import (
     RUN_PREFIX,
     Sandbox,
@@ -17,6 +19,8 @@ from tests.support.sandbox import (
     remove_test_image,
     sandbox,
 )
+
+environment.begin()
 
 #: Whether a test of this session, or of one of its workers, used the engine.
 _USED = pytest.StashKey[bool]()
@@ -51,6 +55,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Take the image away that the workers share, when the last of them has ended."""
     if session.config.stash.get(_USED, False) and not hasattr(session.config, "workerinput"):
         remove_test_image()
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder for sockets, whose paths have at most 107 characters: those of pytest's own may be longer."""
+    with tempfile.TemporaryDirectory(prefix="sh-") as name:
+        yield Path(name)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from stockhelper_cli.commands.context import Invocation
 from stockhelper_cli.engine.protocol import Engine, ExecResult
 from stockhelper_cli.main import run
 from tests.cli.calling import Project
+from tests.support.environment import without_settings
 from tests.support.fake_engine import FakeEngine
 from tests.support.project import copy_project
 from tests.support.revisions import HEAD
@@ -75,8 +76,9 @@ def made_engine() -> FakeEngine:
 @pytest.fixture
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what would reach into the project, and any terminal's glamour."""
+    kept = without_settings(os.environ)
     for name in list(os.environ):
-        if name.startswith(("COMPOSE_", "POSTGRES_", "APP_", "DOCKER_")):
+        if name not in kept or name.startswith("DOCKER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CI", "true")
 

@@ -167,7 +167,7 @@ def test_path_with_spaces_and_unicode_works(swept: None, tmp_path_factory: pytes
 def test_it_works_without_utf_8_and_on_a_narrow_screen(standing: Sandbox) -> None:
     plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "COLUMNS": "40"}
     for verb in ("up", "status", "config"):
-        result = standing.run(verb, environment=plain)
+        result = standing.run(verb, environment=plain, fresh=True)
         assert (result.code, "Traceback" in result.err) == (0, False), result.err
 
 
@@ -247,6 +247,7 @@ def test_an_interrupted_pull_is_given_up(project: Sandbox) -> None:
         image = f"127.0.0.1:{registry.getsockname()[1]}/silent:latest"
         project.set("POSTGRES_IMAGE", image)
         process = project.start("up")
+        registry.settimeout(TIME_LIMIT)
         with registry.accept()[0]:
             began = time.monotonic()
             result = interrupt(process, signal.SIGTERM)

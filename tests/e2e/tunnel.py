@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from tests.support.sandbox import engine_socket
 from tests.support.waiting import PATIENCE
 
-_ENGINE = "/var/run/docker.sock"
 #: A request that changes something. Running a command (exec) does not, nor does asking.
 CHANGE = re.compile(rb"^(?:POST|DELETE) /v[0-9.]+/(?!exec|containers/[^/]+/exec)", re.MULTILINE)
 #: A request that runs a command in a container.
@@ -26,6 +26,7 @@ class Tunnel:
 
     def __init__(self, kind: re.Pattern[bytes]) -> None:
         self._kind = kind
+        self._engine = engine_socket()
         self._count_of_kind = 0
         self._at: tuple[int, Callable[[], object]] | None = None
         self._told = threading.Event()
@@ -80,7 +81,7 @@ class Tunnel:
         """Carry one connection, both ways, to its end."""
         self._told.wait()
         with socket.socket(socket.AF_UNIX) as engine:
-            engine.connect(_ENGINE)
+            engine.connect(self._engine)
             with self._changed:
                 if self._broken:
                     return

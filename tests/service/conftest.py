@@ -20,6 +20,7 @@ from stockhelper_app.app import create_app
 from stockhelper_app.settings import Settings
 from tests.service.steps import TOKEN, stock
 from tests.support.alembic import Alembic, alembic_on
+from tests.support.environment import PROXIES
 from tests.support.postgres import Postgres, database, postgres
 from tests.support.waiting import PATIENCE
 
@@ -47,6 +48,14 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lift the limits of the service's own that only their own tests want to see."""
     for name in ("db.QUERY_TIMEOUT", "routes.QUERY_TIMEOUT", "db.HEALTH_TIMEOUT"):
         monkeypatch.setattr(f"stockhelper_app.{name}", PATIENCE)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reach the servers of the tests without the proxies of this machine."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture(autouse=True)

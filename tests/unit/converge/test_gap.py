@@ -5,11 +5,16 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from stockhelper_cli.converge import gap
 from stockhelper_cli.converge.gap import GapMeter
+from tests.support.waiting import PATIENCE
 
 
-def test_gap_meter_waits_for_the_first_answer_of_a_slow_app() -> None:
+def test_gap_meter_waits_for_the_first_answer_of_a_slow_app(monkeypatch: pytest.MonkeyPatch) -> None:
     """The measurement waits for the first answer of a slow app before anything is stopped."""
+    monkeypatch.setattr(gap, "PROBE_SECONDS", PATIENCE)
     answered = threading.Event()
 
     class App(BaseHTTPRequestHandler):
