@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import properties
+from tests.support import environment, properties
 from tests.support.sandbox import (
     RUN_PREFIX,
     Sandbox,
@@ -21,6 +22,8 @@ from tests.support.sandbox import (
 from tests.support.template import Template, remove_orphaned_templates, remove_template, template_of_run
 
 pytest_plugins = ["tests.support.plugin", "tests.support.snapshots"]
+
+environment.begin()
 
 #: Whether a test of this session, or of one of its workers, used the engine.
 _USED = pytest.StashKey[bool]()
@@ -74,6 +77,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     remove_template(template_of_run(os.getpid()))
     if session.config.stash.get(_USED, False):
         remove_test_image()
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder for sockets, whose paths have at most 107 characters: those of pytest's own may be longer."""
+    with tempfile.TemporaryDirectory(prefix="sh-") as name:
+        yield Path(name)
 
 
 @pytest.fixture

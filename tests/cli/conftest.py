@@ -13,6 +13,7 @@ from stockhelper_cli.machine.init_env import set_value
 from stockhelper_cli.main import run
 from tests.cli.calling import Project
 from tests.cli.engine import in_use, made_engine
+from tests.support.environment import without_settings
 from tests.support.fake_engine import FakeEngine
 from tests.support.project import copy_project
 
@@ -48,8 +49,9 @@ class World:
 @pytest.fixture
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what would reach into the project, and any terminal's glamour."""
+    kept = without_settings(os.environ)
     for name in list(os.environ):
-        if name.startswith(("COMPOSE_", "POSTGRES_", "APP_", "DOCKER_")):
+        if name not in kept or name.startswith("DOCKER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CI", "true")
 

@@ -1,7 +1,7 @@
 """The command as a process of its own, with the engine in memory: `python -m tests.cli.process ARGUMENT…`.
 
 At its end it writes the engine's changing calls into the file CALLS, one a line. With HANG=CALL the engine's first such
-call says so in the file HANGS (a pipe, say) and never returns.
+call says so in the file HANGS and never returns.
 """
 
 from __future__ import annotations

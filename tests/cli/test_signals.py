@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.calling import TIME_LIMIT, Project
 from tests.support import ROOT
+from tests.support.waiting import PATIENCE, eventually
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "code", "word"),
@@ -38,9 +39,20 @@ main()
 
 @pytest.fixture
 def hanging(tmp_path: Path) -> Callable[[str], Mapping[str, str]]:
-    """Return the environment in which an engine's call hangs; that it does can be read from the pipe `hangs`."""
-    os.mkfifo(tmp_path / "hangs")
+    """Return the environment in which an engine's call hangs; that it does can be read from the file HANGS."""
     return lambda call: {"HANG": call, "HANGS": str(tmp_path / "hangs")}
+
+
+def hanging_call(process: subprocess.Popen[Any], environment: Mapping[str, str]) -> str:
+    """Return the call of the engine that hangs, once it does."""
+    file = Path(environment["HANGS"])
+
+    def told() -> str:
+        assert process.poll() is None, "it ended before any call hung"
+        line = file.read_text() if file.exists() else ""
+        return line.strip() if line.endswith("\n") else ""
+
+    return eventually(told)
 
 
 @SIGNALS
@@ -57,7 +69,7 @@ def test_a_build_or_pull_that_says_nothing_is_given_up(
         (project.root / ".env").write_text((project.root / ".env").read_text() + "POSTGRES_IMAGE=postgres:nowhere\n")
     environment = hanging(call)
     process = project.start("up", environment=environment)
-    image = Path(environment["HANGS"]).read_text().split()[1]
+    image = hanging_call(process, environment).split()[1]
     process.send_signal(number)
     out, err = process.communicate(timeout=TIME_LIMIT)  # the call itself would never end
     assert (process.returncode, out) == (code, "")
@@ -71,7 +83,7 @@ def test_second_signal_ends_at_once_and_shows_the_cursor(
     """A second Ctrl-C ends `up` without waiting and shows the cursor again."""
     environment = hanging("start")  # which is short on a real engine, and is waited for
     with project.on_terminal("up", environment=environment) as screen:
-        assert Path(environment["HANGS"]).read_text().startswith("start ")
+        assert hanging_call(screen.process, environment).startswith("start ")
         screen.wait_for("\x1b[?25l")
         screen.type(b"\x03")
         screen.wait_for("^C")
@@ -84,16 +96,17 @@ def test_second_signal_ends_at_once_and_shows_the_cursor(
 
 @SIGNALS
 def test_signal_during_an_engine_query_is_no_engine_error(
-    project: Project, tmp_path: Path, number: signal.Signals, code: int, word: str
+    project: Project, socket_folder: Path, number: signal.Signals, code: int, word: str
 ) -> None:
     """A signal during a request to the engine is reported as an interruption, not as an engine error."""
     with socket.socket(socket.AF_UNIX) as engine:
-        engine.bind(str(tmp_path / "engine.sock"))
+        engine.bind(str(socket_folder / "engine.sock"))
+        engine.settimeout(PATIENCE)
         engine.listen()
         process = subprocess.Popen(
             [sys.executable, "-m", "stockhelper_cli", "stop"],
             cwd=project.root,
-            env=project.environment({"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}),
+            env=project.environment({"DOCKER_HOST": f"unix://{socket_folder}/engine.sock"}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from docker.errors import APIError
 
 from stockhelper_cli.engine.protocol import BuildOptions, Container, Engine, ExecResult
 from stockhelper_cli.errors import NotFound
@@ -192,15 +193,24 @@ def _rows(label: str) -> tuple[Sequence[Mapping[str, Any]], ...]:
 
 def _sweep(mark: str) -> None:
     """Remove whatever carries a test's mark from the real engine."""
+    # Until there is nothing: the engine may still be removing something itself.
+    eventually(lambda: _nothing_left(mark))
+
+
+def _nothing_left(mark: str) -> bool:
+    """Remove what can be removed now, and return whether there was nothing."""
     with closing(client()) as engine:
-        containers, networks, volumes = _rows(f"{LABEL}={mark}")
+        containers, networks, volumes = found = _rows(f"{LABEL}={mark}")
         for container in containers:
-            with suppress(Exception):
+            with suppress(APIError):
                 engine.api.remove_container(container["Id"], force=True, v=True)
         for network in networks:
-            engine.api.remove_network(network["Id"])
+            with suppress(APIError):
+                engine.api.remove_network(network["Id"])
         for volume in volumes:
-            engine.api.remove_volume(volume["Name"])
+            with suppress(APIError):
+                engine.api.remove_volume(volume["Name"])
+    return not any(found)
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])

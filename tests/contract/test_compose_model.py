@@ -32,6 +32,8 @@ from stockhelper_cli.engine.protocol import Container, Mount
 from stockhelper_cli.errors import ConfigError
 from tests.support import ROOT
 from tests.support.compose_cli import TIME_LIMIT, compose_command, docker_compose
+from tests.support.ports import free_subnet
+from tests.support.sandbox import RUN_PREFIX, engine_socket
 
 UNIT = Path(__file__).parents[1] / "unit" / "compose"
 
@@ -328,10 +330,11 @@ def essence(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Bench:
-    """An engine with a tiny image, and a name and addresses that nothing else uses."""
+    """An engine with a tiny image, a folder for sockets, and a name and addresses that nothing else uses."""
 
     api: docker.APIClient
     socket: str
+    folder: Path
     image: str
     image_id: str
     name: str
@@ -344,8 +347,7 @@ class Bench:
 
     def record(self, files: list[Path], *arguments: str, claim: str = "") -> Tap:
         """Run Compose with a tap before the engine."""
-        folder = Path(self.environ["TMP_OF_BENCH"])
-        tap = Tap(folder / f"{secrets.token_hex(4)}.sock", self.socket, claim)
+        tap = Tap(self.folder / f"{secrets.token_hex(4)}.sock", self.socket, claim)
         with tap:
             environ = {**self.environ, "DOCKER_HOST": f"unix://{tap.path}"}
             done = docker_compose(files, *arguments, environ=environ)
@@ -419,12 +421,12 @@ def timeless(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[tuple[docker.APIClient, str, str]]:
+def image(swept: None) -> Iterator[tuple[docker.APIClient, str, str]]:
     """An image of nothing that declares two volumes; its containers are created and never started."""
     api = docker.APIClient(base_url=find(os.environ).url, version="auto")
     empty = io.BytesIO()
     tarfile.open(fileobj=empty, mode="w").close()
-    tag = f"shmodel-{secrets.token_hex(4)}"
+    tag = f"{RUN_PREFIX}{secrets.token_hex(4)}"
     changes = ["VOLUME /anon /anon2", 'CMD ["/nothing"]', "LABEL stockhelper.test=1"]
     api.import_image_from_data(empty.getvalue(), "localhost/stockhelper-test-model", tag, changes=changes)
     name = f"localhost/stockhelper-test-model:{tag}"
@@ -436,22 +438,21 @@ def image() -> Iterator[tuple[docker.APIClient, str, str]]:
 
 
 @pytest.fixture
-def bench(image: tuple[docker.APIClient, str, str], tmp_path: Path) -> Iterator[Bench]:
+def bench(image: tuple[docker.APIClient, str, str], socket_folder: Path) -> Iterator[Bench]:
     api, tag, image_id = image
-    name = f"shmodel-{secrets.token_hex(4)}"
-    # A network of its own out of what is for benchmarks (RFC 2544), so that two runs do not meet.
-    subnet = f"198.18.{secrets.randbelow(256)}"
+    name = f"{RUN_PREFIX}model-{secrets.token_hex(4)}"
     environ = {
         **OWN_SHELL,
+        # Where the command finds no engine by itself, as the tests do.
+        "DOCKER_HOST": find(os.environ).url,
         "COMPOSE_PROJECT_NAME": name,
         "IMAGE": tag,
         "APP_IMAGE": tag,
         "POSTGRES_IMAGE": tag,
-        "SUBNET": subnet,
-        "TMP_OF_BENCH": str(tmp_path),
+        "SUBNET": free_subnet(),
     }
     try:
-        yield Bench(api, find(os.environ).url.removeprefix("unix://"), tag, image_id, name, environ)
+        yield Bench(api, engine_socket(), socket_folder, tag, image_id, name, environ)
     finally:
         remove_project(api, name)
 
@@ -485,7 +486,7 @@ def test_our_bodies_are_those_that_compose_sends(bench: Bench, files: list[Path]
     ours = {}
     connects: dict[str, Any] = {}
     for service in project.services.values():
-        spec = container_spec(project, service, image_id=bench.image_id, api_version=(1, 41))
+        spec = container_spec(project, service, image_id=bench.image_id, api_version=bench.api_version)
         ours[spec.name] = essence(dict(spec.body))
         connects |= {name: essence(endpoint) for name, endpoint in spec.extra_networks.items()}
     assert ours == {name: essence(body) for name, body in tap.bodies("containers/create").items()}
@@ -554,5 +555,5 @@ def test_env_files_that_were_asked_for_are_told_in_a_label(bench: Bench, tmp_pat
     env_file.write_text("A=1\n")
     tap = bench.record(files, "--env-file", str(env_file), "create")
     project = load(files[0].parent, files=files, env_files=[env_file], environ=bench.environ)
-    spec = container_spec(project, project.services["one"], image_id=bench.image_id, api_version=(1, 41))
+    spec = container_spec(project, project.services["one"], image_id=bench.image_id, api_version=bench.api_version)
     assert essence(dict(spec.body)) == essence(tap.bodies("containers/create")[spec.name])

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-_ENGINE = "/var/run/docker.sock"
+from tests.support.sandbox import engine_socket
 
 #: From an answer, head and body as they came, to the one that is given in its place.
 Alter: TypeAlias = Callable[[bytes, bytes], tuple[bytes, bytes]]
@@ -38,7 +38,7 @@ class _Socket(socketserver.ThreadingUnixStreamServer):
     request_queue_size = 128
 
 
-def _carry(client: socket.socket, path: re.Pattern[str], alter: Alter) -> None:
+def _carry(client: socket.socket, engine_path: str, path: re.Pattern[str], alter: Alter) -> None:
     """Carry one request and its answer; one a connection, so that none of them goes by unseen."""
     request = b""
     while b"\r\n\r\n" not in request:
@@ -56,7 +56,7 @@ def _carry(client: socket.socket, path: re.Pattern[str], alter: Alter) -> None:
     # HTTP/1.0: the answer to be altered ends with its connection, and is not chunked.
     first = f"{method} {target} {'HTTP/1.0' if ours else version}"
     with socket.socket(socket.AF_UNIX) as engine:
-        engine.connect(_ENGINE)
+        engine.connect(engine_path)
         engine.sendall("\r\n".join([first, *headers]).encode() + b"\r\n\r\n" + rest)
         onwards = threading.Thread(target=_pump, args=(client, engine), daemon=True)
         onwards.start()
@@ -87,11 +87,11 @@ def altering(socket_path: Path, requests: str, alter: Alter) -> Iterator[Mapping
 
     `requests` is a pattern that is looked for in "METHOD /path".
     """
-    pattern = re.compile(requests)
+    pattern, engine_path = re.compile(requests), engine_socket()
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            _carry(self.request, pattern, alter)
+            _carry(self.request, engine_path, pattern, alter)
 
     with _Socket(str(socket_path), Handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,24 @@ NEWEST = (
     "SELECT entry FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) entry"
     " WHERE datname = 'stockhelper' AND entry LIKE 'stockhelper.%'"
 )
+
+
+#: Runs a command, and prints the most memory that it had, in KiB.
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_memory(project: Sandbox, *arguments: str) -> int:
+    """Return the most memory that a command has, in KiB.
+
+    A small process measures it: the memory of a child counts from its fork, when it is still that of its parent.
+    """
+    done = project.launch([sys.executable, "-c", _MEASURED, *project.command(*arguments)])
+    assert done.code == 0, done.err
+    return int(done.out)
 
 
 def create(project: Sandbox, *arguments: str, environment: Mapping[str, str] | None = None) -> Path:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from stockhelper_cli.database.revisions import heads_of_sources
-from tests.support import ROOT
-from tests.support.sandbox import RUN_PREFIX, Sandbox, client, sandbox
+from tests.support.sandbox import RUN_PREFIX, Sandbox, client, copy_sources, sandbox
 
 #: On every image of a build, the intermediate ones too, so that all of them can be found again.
 _LABEL: Final = "stockhelper.test-release"
@@ -84,9 +83,10 @@ class Release:
 
     def restore(self) -> None:
         """Make the sources what they were."""
-        for folder in ("docker", "migrations"):
+        folders = ("docker", "migrations")
+        for folder in folders:
             shutil.rmtree(self.project.root / folder)
-            shutil.copytree(ROOT / folder, self.project.root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_sources(self.project.root, folders)
         text = self.dockerfile.read_text()
         label = f"LABEL {_LABEL}={self.project.name}\n"
         assert text.count(_SOURCES) == 1

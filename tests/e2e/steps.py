@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+from docker.models.containers import Container
 
 from tests.support.refusals import explained as explained
 from tests.support.refusals import without_override as without_override
-from tests.support.sandbox import Result, Sandbox, names_of
+from tests.support.sandbox import Result, Sandbox, execute, names_of
 from tests.support.waiting import PATIENCE
 
 
@@ -53,6 +54,11 @@ def session(project: Sandbox, sql: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.communicate()
+
+
+def command_lines(container: Container) -> str:
+    """Return the command lines of a container's processes. The engine's own list needs a `ps` on this machine."""
+    return execute(container, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")[1]
 
 
 def runs(project: Sandbox, *services: str) -> dict[str, tuple[str, str]]:

@@ -60,7 +60,8 @@ def webhook() -> Iterator[tuple[Webhook, str]]:
 
     with ThreadingHTTPServer((own_address(), 0), Receiver) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield received, f"http://{server.server_name}:{server.server_port}/"
+        # By its address: `server_name` is what this machine's resolver makes of it, which a container may not know.
+        yield received, f"http://{server.server_address[0]!s}:{server.server_port}/"
         server.shutdown()
 
 

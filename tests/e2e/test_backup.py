@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ import pyrage
 import pytest
 
 from stockhelper_cli.database.backups import Backup, find_all
-from tests.e2e.backups import COUNT, NEWEST, SENTINELS, create, databases, files
+from tests.e2e.backups import COUNT, NEWEST, SENTINELS, create, databases, files, peak_memory
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.steps import explained, healthy, session
 from tests.e2e.tunnel import WORDS, moments, tunnel
@@ -355,15 +354,12 @@ def test_memory_does_not_grow_with_the_database(kept: Sandbox, backup: Path) -> 
     noise = "SELECT string_agg(decode(md5(random()::text || g), 'hex'), '') FROM generate_series(1, 65536) g"
 
     def peak() -> int:
-        process = kept.start("backup", "create", "--json")
-        process.communicate()
-        assert process.returncode == 0
-        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        return peak_memory(kept, "backup", "create", "--json")
 
     kept.psql("CREATE TABLE noise (id int, bytes bytea)")
     try:
         kept.psql(f"ALTER TABLE noise ALTER bytes SET STORAGE EXTERNAL; INSERT INTO noise VALUES (1, ({noise}))")
-        small = peak()  # the highest of all children until now, which were of this size
+        small = peak()
         kept.psql("INSERT INTO noise SELECT g, bytes FROM noise, generate_series(2, 24) g")
         assert peak() - small < 4096, "KiB"
     finally:

@@ -61,18 +61,18 @@ def test_no_engine(project: Sandbox) -> None:
     refused(project, result, 4, "no engine answers at unix:///nonexistent/docker.sock (DOCKER_HOST)", "next:")
 
 
-def test_an_engine_that_does_not_answer(project: Sandbox, tmp_path: Path) -> None:
+def test_an_engine_that_does_not_answer(project: Sandbox, socket_folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(str(tmp_path / "engine.sock"))
+        silent.bind(str(socket_folder / "engine.sock"))
         silent.listen(4)
 
-        result = project.run("up", environment={"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"})
+        result = project.run("up", environment={"DOCKER_HOST": f"unix://{socket_folder}/engine.sock"})
 
-    refused(project, result, 4, f"{tmp_path}/engine.sock (DOCKER_HOST) does not answer", "5 s")
+    refused(project, result, 4, f"{socket_folder}/engine.sock (DOCKER_HOST) does not answer", "5 s")
 
 
-def test_a_socket_that_one_may_not_use(project: Sandbox, tmp_path: Path) -> None:
-    path = tmp_path / "engine.sock"
+def test_a_socket_that_one_may_not_use(project: Sandbox, socket_folder: Path) -> None:
+    path = socket_folder / "engine.sock"
     with socket.socket(socket.AF_UNIX) as forbidden:
         forbidden.bind(str(path))
         forbidden.listen(4)

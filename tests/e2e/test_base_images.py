@@ -399,7 +399,7 @@ def test_init_scripts_run_in_order_over_the_socket_only(cluster: Cluster) -> Non
     ]
     assert tcp(container, "SHOW work_mem", user="owner", db="app") == "5MB"
     assert "ignoring /docker-entrypoint-initdb.d/6.txt" in log(container)
-    container.restart()
+    container.restart(timeout=int(PATIENCE))
     ready(container, user="owner", db="app")
     assert tcp(container, "SELECT count(*) FROM t", user="owner", db="app") == "5"
 

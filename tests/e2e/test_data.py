@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -26,8 +28,10 @@ SAMPLE = "sync|done|177"
 @pytest.fixture(scope="module")
 def stocked(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A stack that is up, with its schedule and metrics, and else as a user has it who has set nothing."""
-    metrics = f"127.0.0.1:{free_port()}"
-    with sandbox(tmp_path_factory.mktemp("stocked"), SCHEDULER_ENABLED="", METRICS_BIND=metrics) as made:
+    own = {"SCHEDULER_ENABLED": "", "METRICS_BIND": f"127.0.0.1:{free_port()}"}
+    # When no test runs: a sync by the clock would meet those of the tests.
+    own["SYNC_AT"] = f"{datetime.now(ZoneInfo('Asia/Shanghai')) + timedelta(hours=12):%H:%M}"
+    with sandbox(tmp_path_factory.mktemp("stocked"), **own) as made:
         template.copy_into(made)
         made.up()
         yield made
@@ -206,8 +210,6 @@ def test_a_folder_of_this_machine_is_read_once_it_is_named(stocked: Sandbox, tmp
     folder.mkdir()
     folder.joinpath("mine.csv").write_text(HEADER + bar("600006.SH", "2025-01-02"))
     folder.joinpath("stocks.csv").write_text("symbol,name,listing_date\n600006.SH,钢,\n")
-    for path in (tmp_path, *tmp_path.parents[:-2], folder):
-        path.chmod(path.stat().st_mode | 0o055)
     stocked.set("CSV_DIR", str(folder))
     stocked.up()
     assert eventually(lambda: bars(stocked, "600006.SH") == ["2025-01-02|10.0000"])

@@ -80,9 +80,9 @@ def test_no_engine_is_one_failure_and_exit_4(project: Sandbox) -> None:
 
 def test_missing_or_unreachable_context_is_reported(project: Sandbox, tmp_path: Path) -> None:
     """A Docker context that does not exist or points nowhere is reported."""
-    gone = names_only(project, "engine.reachable", environment={"DOCKER_CONTEXT": "gone"})
+    gone = names_only(project, "engine.reachable", environment={"DOCKER_HOST": "", "DOCKER_CONTEXT": "gone"})
     assert (gone.code, '"gone" (DOCKER_CONTEXT) does not exist' in gone.told("engine.reachable")) == (4, True)
-    environment = {"DOCKER_CONFIG": str(tmp_path)}
+    environment = {"DOCKER_HOST": "", "DOCKER_CONTEXT": "", "DOCKER_CONFIG": str(tmp_path)}
     project.launch(
         ["docker", "context", "create", "dead", "--docker", f"host=tcp://127.0.0.1:{free_port()}"], environment
     )
@@ -92,30 +92,30 @@ def test_missing_or_unreachable_context_is_reported(project: Sandbox, tmp_path: 
     assert "docker context use default" in dead.told("engine.reachable")
 
 
-def test_a_socket_without_permission_is_named_with_the_way_in(project: Sandbox, tmp_path: Path) -> None:
+def test_a_socket_without_permission_is_named_with_the_way_in(project: Sandbox, socket_folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "docker.sock"))
+        listener.bind(str(socket_folder / "docker.sock"))
         listener.listen()
-        (tmp_path / "docker.sock").chmod(0)
-        diagnosis = bound_by_permissions(project, {"DOCKER_HOST": f"unix://{tmp_path / 'docker.sock'}"})
+        (socket_folder / "docker.sock").chmod(0)
+        diagnosis = bound_by_permissions(project, {"DOCKER_HOST": f"unix://{socket_folder / 'docker.sock'}"})
     assert (diagnosis.named, diagnosis.code) == ({"engine.reachable"}, 4)
     assert "no permission to use the engine" in diagnosis.told("engine.reachable")
 
 
-def test_an_engine_that_says_nothing_is_named_in_time(project: Sandbox, tmp_path: Path) -> None:
+def test_an_engine_that_says_nothing_is_named_in_time(project: Sandbox, socket_folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "docker.sock"))
+        listener.bind(str(socket_folder / "docker.sock"))
         listener.listen()
         began = time.monotonic()
         diagnosis = names_only(
-            project, "engine.reachable", environment={"DOCKER_HOST": f"unix://{tmp_path / 'docker.sock'}"}
+            project, "engine.reachable", environment={"DOCKER_HOST": f"unix://{socket_folder / 'docker.sock'}"}
         )
     assert diagnosis.code == 4
     assert "it said nothing for 5 s" in diagnosis.told("engine.reachable")
     assert time.monotonic() - began < PATIENCE
 
 
-def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, tmp_path: Path) -> None:
+def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, socket_folder: Path) -> None:
     """An engine that hangs is reported in time, and not as an unreachable one."""
     over = threading.Event()
 
@@ -124,7 +124,7 @@ def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, tmp_path: P
         return head, body
 
     began = time.monotonic()
-    with altering(tmp_path / "docker.sock", r"^GET /v[0-9.]+/containers/json", stuck) as environment:
+    with altering(socket_folder / "docker.sock", r"^GET /v[0-9.]+/containers/json", stuck) as environment:
         # A process of its own: it must not wait for its late threads when all is said.
         diagnosis = diagnosed(project.run("doctor", "--json", environment=environment, fresh=True))
         over.set()
@@ -132,11 +132,11 @@ def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, tmp_path: P
     assert time.monotonic() - began < 2 * PATIENCE
 
 
-def test_an_engine_that_is_too_old_is_named_with_its_version(project: Sandbox, tmp_path: Path) -> None:
+def test_an_engine_that_is_too_old_is_named_with_its_version(project: Sandbox, socket_folder: Path) -> None:
     def age(head: bytes, body: bytes) -> tuple[bytes, bytes]:
         return re.sub(rb"Api-Version: [0-9.]+", b"Api-Version: 1.38", head), body
 
-    with altering(tmp_path / "docker.sock", "^GET /_ping", age) as environment:
+    with altering(socket_folder / "docker.sock", "^GET /_ping", age) as environment:
         diagnosis = names_only(project, "engine.reachable", environment=environment)
     assert diagnosis.code == 4
     assert "speaks API 1.38; 1.41 is needed" in diagnosis.told("engine.reachable")
@@ -151,9 +151,9 @@ def test_an_engine_that_is_too_old_is_named_with_its_version(project: Sandbox, t
     ],
 )
 def test_what_an_engine_says_of_itself_is_judged(
-    project: Sandbox, tmp_path: Path, id: str, key: str, value: object, said: str
+    project: Sandbox, socket_folder: Path, id: str, key: str, value: object, said: str
 ) -> None:
-    with altering(tmp_path / "docker.sock", INFO, in_json(lambda info: info.update({key: value}))) as environment:
+    with altering(socket_folder / "docker.sock", INFO, in_json(lambda info: info.update({key: value}))) as environment:
         diagnosis = names_only(project, id, environment=environment)
     assert (diagnosis.code, diagnosis.statuses(id)) == (0, ["warning"])
     assert said in diagnosis.told(id)
@@ -161,14 +161,14 @@ def test_what_an_engine_says_of_itself_is_judged(
 
 @pytest.mark.parametrize(("megabytes", "status"), [(64, "failed"), (900, "warning")])
 def test_a_full_disk_under_the_engine_is_measured(
-    project: Sandbox, tmp_path: Path, megabytes: int, status: str
+    project: Sandbox, tmp_path: Path, socket_folder: Path, megabytes: int, status: str
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     script = f'mount -t tmpfs -o size={megabytes}m none "$0" && exec "$@"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(disk)]
     with altering(
-        tmp_path / "docker.sock", INFO, in_json(lambda info: info.update(DockerRootDir=str(disk)))
+        socket_folder / "docker.sock", INFO, in_json(lambda info: info.update(DockerRootDir=str(disk)))
     ) as environment:
         diagnosis = diagnosed(project.launch([*command, *patient_command("doctor", "--json")], environment))
     assert (diagnosis.named, diagnosis.statuses("engine.disk")) == ({"engine.disk"}, [status])
@@ -185,12 +185,12 @@ def test_memory_that_is_used_up_is_measured(project: Sandbox, tmp_path: Path) ->
     assert "0.2 GB of memory are free" in diagnosis.told("engine.memory")
 
 
-def test_engine_without_live_restore_is_reported(project: Sandbox, tmp_path: Path) -> None:
+def test_engine_without_live_restore_is_reported(project: Sandbox, socket_folder: Path) -> None:
     """The report says when a restart of the engine also restarts the containers."""
 
     def told(live: bool) -> bool:
         alter = in_json(lambda info: info.update(LiveRestoreEnabled=live))
-        with altering(tmp_path / f"{live}.sock", INFO, alter) as environment:
+        with altering(socket_folder / f"{live}.sock", INFO, alter) as environment:
             diagnosis = diagnose(project, "--only", "engine.reachable", environment=environment)
         return "without live-restore" in diagnosis.told("engine.reachable")
 
@@ -251,7 +251,7 @@ def test_registry_error_is_not_reported_as_unreachable(
         assert remedy in told.told("network.registry")
 
 
-def test_proxy_missing_in_the_engine_is_reported_if_needed(project: Sandbox, tmp_path: Path) -> None:
+def test_proxy_missing_in_the_engine_is_reported_if_needed(project: Sandbox, socket_folder: Path) -> None:
     """A proxy that the engine does not have is reported only when the engine needs one."""
     environment = {"https_proxy": "http://me:canary-secret@proxy.invalid:3128"}
     assert "needs none now" in names_only(project, environment=environment).told("network.proxy")
@@ -261,7 +261,7 @@ def test_proxy_missing_in_the_engine_is_reported_if_needed(project: Sandbox, tmp
     assert diagnosis.statuses("network.registry") == ["skipped"]
     assert "canary-secret" not in json.dumps(diagnosis.findings)
     alter = in_json(lambda info: info.update(HttpsProxy="http://proxy.invalid:3128"))
-    with altering(tmp_path / "docker.sock", INFO, alter) as proxied:
+    with altering(socket_folder / "docker.sock", INFO, alter) as proxied:
         names_only(project, "network.registry", environment={**environment, **proxied})
 
 
@@ -383,24 +383,24 @@ def asking_for(image: str) -> str:
     return rf"^GET /v[0-9.]+/images/{re.escape(quote(image))}/json"
 
 
-def test_a_base_image_that_is_too_old_is_warned_of_with_its_date(project: Sandbox, tmp_path: Path) -> None:
+def test_a_base_image_that_is_too_old_is_warned_of_with_its_date(project: Sandbox, socket_folder: Path) -> None:
     def alter(head: bytes, body: bytes) -> tuple[bytes, bytes]:
         return head, re.sub(rb'"Created":"[^"]*"', b'"Created":"2020-02-20T12:00:00Z"', body)
 
     image = base_images()["PYTHON_IMAGE"]
     project.set("IMAGE_MAX_AGE_DAYS", "90")
-    with altering(tmp_path / "docker.sock", asking_for(image), alter) as environment:
+    with altering(socket_folder / "docker.sock", asking_for(image), alter) as environment:
         diagnosis = names_only(project, "image.age", environment=environment)
     assert (diagnosis.statuses("image.age"), diagnosis.code) == (["warning"], 0)
     for part in (f"{image} was built on 2020-02-20", "IMAGE_MAX_AGE_DAYS allows 90", "stockhelper up"):
         assert part in diagnosis.told("image.age")
 
 
-def test_image_of_another_architecture_is_reported(project: Sandbox, tmp_path: Path) -> None:
+def test_image_of_another_architecture_is_reported(project: Sandbox, socket_folder: Path) -> None:
     """An image of another architecture is reported unless the Compose file asks for it."""
     alter = in_json(lambda image: image.update(Architecture="riscv64"))
     image = base_images()["POSTGRES_IMAGE"]
-    with altering(tmp_path / "docker.sock", asking_for(image), alter) as environment:
+    with altering(socket_folder / "docker.sock", asking_for(image), alter) as environment:
         told = names_only(project, "image.architecture", environment=environment).told("image.architecture")
         assert f"{image} is for riscv64" in told
         (project.root / "over.yaml").write_text("services: {db: {platform: linux/riscv64}}\n")

@@ -135,7 +135,7 @@ def test_a_service_that_exits_again_and_again_is_named_by_up_too(project: Sandbo
     assert "looping | going down" in told
 
 
-def test_a_restart_that_helped_is_told_beside_an_ok(project: Sandbox, tmp_path: Path) -> None:
+def test_a_restart_that_helped_is_told_beside_an_ok(project: Sandbox, socket_folder: Path) -> None:
     write(project, hardy={"restart": "unless-stopped"})
     project.up()
     os.kill(int(container(project, "hardy").attrs["State"]["Pid"]), signal.SIGKILL)
@@ -145,7 +145,7 @@ def test_a_restart_that_helped_is_told_beside_an_ok(project: Sandbox, tmp_path: 
 
     def diagnosis_after(seconds: int) -> Diagnosis:
         alter = in_json(lambda info: info.update(SystemTime=(started + timedelta(seconds=seconds)).isoformat()))
-        with altering(tmp_path / f"{seconds}.sock", "^GET /v[0-9.]+/info$", alter) as environment:
+        with altering(socket_folder / f"{seconds}.sock", "^GET /v[0-9.]+/info$", alter) as environment:
             return diagnose(project, "--skip", "engine.clock", environment=environment)
 
     assert diagnosis_after(5).named == {"stack.restarting"}  # it may be the beginning of more

@@ -6,15 +6,14 @@ The faults of a stack that is up: its network, its images, its database, its app
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import psutil
 import pytest
 
 from stockhelper_cli.database.revisions import heads_of_sources
@@ -180,17 +179,16 @@ def test_data_that_the_next_up_would_leave_behind_is_warned_of(edited: Sandbox) 
 
 # --- the database
 def test_a_database_that_hangs_is_named_once(shared: Sandbox) -> None:
-    database = container(shared, "db")
-    # A session's process is called like the server's for a moment: the server's is the one that the other is not of.
-    servers = {p[1]: p[2] for p in database.top()["Processes"] if p[-1].split()[0] == "postgres"}
-    (postmaster,) = [int(process) for process, parent in servers.items() if parent not in servers]
-    os.kill(postmaster, signal.SIGSTOP)
+    # Below the container's init process. A session's process has the same name for a moment, one level deeper.
+    first = psutil.Process(container(shared, "db").attrs["State"]["Pid"])
+    (postmaster,) = [child for child in first.children() if child.name() == "postgres"]
+    postmaster.suspend()
     try:
         diagnosis = names_only(shared, "db.answers")
         assert "runs and does not answer" in diagnosis.told("db.answers")
         assert diagnosis.statuses("app.health", "db.password") == ["skipped"] * 2
     finally:
-        os.kill(postmaster, signal.SIGCONT)
+        postmaster.resume()
         eventually(lambda: healthy(shared))
 
 
@@ -318,7 +316,8 @@ def test_idle_or_blocking_session_is_a_warning(shared: Sandbox) -> None:
     idle = "(echo 'BEGIN; LOCK TABLE stocks;'; sleep 600) | psql -q stockhelper"
     with asking(shared, idle):
         eventually(lambda: visitors(shared, "state = 'idle in transaction'") == 1)
-        assert "(stockhelper, visitor)" in names_only(shared).told("db.sessions"), "it may be about to end"
+        with patch.object(db_sessions, "IDLE_SECONDS", float("inf")):
+            assert "(stockhelper, visitor)" in names_only(shared).told("db.sessions"), "it may be about to end"
         with patch.object(db_sessions, "IDLE_SECONDS", 0.0):
             diagnosis = names_only(shared, "db.sessions")
         assert (diagnosis.code, diagnosis.statuses("db.sessions")) == (0, ["warning"])

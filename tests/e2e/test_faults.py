@@ -250,6 +250,7 @@ def test_an_interrupted_pull_is_given_up(project: Sandbox) -> None:
         image = f"127.0.0.1:{registry.getsockname()[1]}/silent:latest"
         project.set("POSTGRES_IMAGE", image)
         process = project.start("up")
+        registry.settimeout(TIME_LIMIT)
         with registry.accept()[0]:
             began = time.monotonic()
             result = interrupt(process, signal.SIGTERM)

@@ -195,7 +195,9 @@ def test_a_build_fetches_by_the_way_that_is_named(
     asked: list[str] = []
 
     def answer(connection: socket.socket) -> None:
-        asked.append(connection.recv(65536).decode().split()[1])
+        if not (request := connection.recv(65536)):  # who only connects
+            return
+        asked.append(request.decode().split()[1])
         connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     # By another proxy nothing is fetched anew; by another mirror everything is.

@@ -16,6 +16,7 @@ from stockhelper_cli.events import Event, Warned
 from stockhelper_cli.machine.engine_install import How as EngineHow
 from stockhelper_cli.machine.images import How as ImageHow
 from stockhelper_cli.machine.setup import SetupResult, setup
+from stockhelper_cli.proxies import proxies
 from tests.support import ROOT
 from tests.support.sandbox import base_images, client
 
@@ -91,6 +92,7 @@ def test_setup_on_fresh_debian_installs_engine_and_tools() -> None:
     body = {
         "Image": base_images()["PYTHON_IMAGE"],
         "Cmd": ["sh", "-euc", script],
+        "Env": [f"{name}={value}" for name, value in proxies(os.environ).items()],
         "Labels": LABEL,
         "HostConfig": {
             "CapAdd": ["SYS_ADMIN", "NET_ADMIN"],
@@ -109,10 +111,12 @@ def test_setup_on_fresh_debian_installs_engine_and_tools() -> None:
         container.start()
         code = container.wait(timeout=300)["StatusCode"]
         log = container.logs().decode()
+        # The engine mixes the two streams in no certain order.
+        said = container.logs(stderr=False).decode()
     finally:
         container.remove(force=True, v=True)
     assert code == 0, log
-    assert json.loads(log.splitlines()[-1]) == {
+    assert json.loads(said.splitlines()[-1]) == {
         "how": ["installed and started", "found"],
         "started_by": "dockerd",
         "done": [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 
@@ -71,7 +70,8 @@ def test_up_after_compose_restart_has_nothing_to_do(ours: Sandbox) -> None:
 
     after = runs(ours, "db", "app")
     assert {service: run[0] for service, run in after.items()} == {service: run[0] for service, run in before.items()}
-    assert after["app"][1] > before["app"][1]
+    assert all(after[service][1] != before[service][1] for service in ("db", "app"))
+    eventually(lambda: healthy(ours))  # of a database that does not answer yet, `up` cannot know the revision
     assert ours.up().plan == []
     assert ours.run("status").code == 0
 
@@ -144,14 +144,14 @@ def test_exec_and_psql_work_on_a_stack_that_compose_brought_up(theirs: Sandbox) 
 
 
 def test_restart_keeps_the_containers_that_compose_made(theirs: Sandbox) -> None:
-    before, moment = runs(theirs), datetime.now(UTC).isoformat()
+    before = runs(theirs)
 
     assert theirs.run("restart").code == 0
 
     after = runs(theirs)
     assert after["migrate"] == before["migrate"]
     assert [after[service][0] for service in ("db", "app")] == [before[service][0] for service in ("db", "app")]
-    assert all(after[service][1] > moment for service in ("db", "app"))
+    assert all(after[service][1] != before[service][1] for service in ("db", "app"))
     assert healthy(theirs)
 
 

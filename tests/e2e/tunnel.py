@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from tests.support.sandbox import engine_socket
 from tests.support.waiting import PATIENCE
 
-_ENGINE = "/var/run/docker.sock"
 #: A request that changes something. Running a command (exec) does not, nor does asking.
 CHANGE = re.compile(rb"^(?:POST|DELETE) /v[0-9.]+/(?!exec|containers/[^/]+/exec)", re.MULTILINE)
 #: A request that runs a command in a container.
@@ -35,6 +35,8 @@ class Tunnel:
         self._kind = kind
         #: What matched in each request of the kind, in the order in which they were made.
         self.heard: list[bytes] = []
+        self._engine = engine_socket()
+        self._count_of_kind = 0
         self._at: tuple[int, Callable[[], object]] | None = None
         self._told = threading.Event()
         self._broken = False
@@ -88,7 +90,7 @@ class Tunnel:
         """Carry one connection, both ways, to its end."""
         self._told.wait()
         with socket.socket(socket.AF_UNIX) as engine:
-            engine.connect(_ENGINE)
+            engine.connect(self._engine)
             with self._changed:
                 if self._broken:
                     return

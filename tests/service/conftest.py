@@ -13,18 +13,29 @@ import httpx
 import pytest
 import structlog
 from psycopg.sql import SQL, Identifier
+from schemathesis.pytest.plugin import SchemathesisFunction
 from starlette.applications import Starlette
 
 from stockhelper_app.app import create_app
 from stockhelper_app.settings import Settings
 from tests.service.steps import TOKEN, stock
 from tests.support.alembic import Alembic, at_head
+from tests.support.environment import PROXIES
 from tests.support.postgres import Postgres, database, postgres
 from tests.support.waiting import PATIENCE
 
 __all__ = ["at_head", "database", "postgres"]
 
 Lines = Callable[[], list[dict[str, Any]]]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each operation that schemathesis tests an id of its own, which this version of pytest does not.
+
+    Under xdist, tests with equal ids count as one.
+    """
+    if isinstance(item, SchemathesisFunction) and item.parent is not None:
+        item._id = item.parent.id.child(item.name)
 
 
 @pytest.fixture
@@ -37,6 +48,14 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lift the limits of the service's own that only their own tests want to see."""
     for name in ("db.QUERY_TIMEOUT", "routes.QUERY_TIMEOUT", "db.HEALTH_TIMEOUT"):
         monkeypatch.setattr(f"stockhelper_app.{name}", PATIENCE)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reach the servers of the tests without the proxies of this machine."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture(autouse=True)

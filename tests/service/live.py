@@ -46,10 +46,13 @@ class Live:
         self._read += len(text) + 1 if text else 0
         return [json.loads(line) for line in text.split(b"\n") if text]
 
+    def asked(self) -> int:
+        """Return the status of its answer to a usual request."""
+        return request("GET", f"{self.address}{V1}/stocks", headers=BEARER, timeout=AT_ONCE).status_code
+
     def check(self) -> None:
         """Fail unless it answers at once, and has told of no fault of its own nor of a secret since the last look."""
-        url = f"{self.address}{V1}/stocks"
-        assert request("GET", url, headers=BEARER, timeout=AT_ONCE).status_code == 200
+        assert self.asked() == 200
         wrong = [
             line
             for line in self.lines()
@@ -63,7 +66,9 @@ class Live:
 
 
 @contextmanager
-def live(migrated: Alembic, folder: Path, before: str = "", **environment: str) -> Iterator[Live]:
+def live(
+    migrated: Alembic, folder: Path, before: str = "", kind: type[Live] = Live, **environment: str
+) -> Iterator[Live]:
     """Start it on a database with a few shares of its own; at the end it must stop at once, all its log in JSON."""
     log = folder / "service.log"
     with copy_of(migrated) as database, log.open("w") as written:
@@ -71,7 +76,7 @@ def live(migrated: Alembic, folder: Path, before: str = "", **environment: str) 
         told = {**database.environment, "API_TOKEN": TOKEN, **environment}
         with running(database.port, written, before, **told) as (process, address):
             wait_until_it_answers(process, address)
-            made = Live(process, address, database, log)
+            made = kind(process, address, database, log)
             yield made
             made.check()
             process.terminate()

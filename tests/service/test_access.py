@@ -218,6 +218,7 @@ async def test_one_that_hangs_is_503_in_time_and_recovers(stocked: Postgres, mon
 async def test_connections_that_were_cut_are_not_noticed(stocked: Postgres, postgres: Postgres) -> None:
     async with serving(settings_for(stocked)) as reader:
         assert (await reader.get(f"{V1}/stocks")).status_code == 200
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-        assert postgres.query(cut, stocked.name) != []
+        # With a time limit it waits until they have ended.
+        cut = "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE datname = %s"
+        assert postgres.query(cut, int(PATIENCE * 1000), stocked.name) != []
         assert (await reader.get(f"{V1}/stocks")).status_code == 200

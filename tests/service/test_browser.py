@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.support.alembic import Alembic
 from tests.support.browser import chromium
 from tests.support.postgres import Postgres
 from tests.support.service import running, wait_until_it_answers
+from tests.support.waiting import PATIENCE
 
 SHARES = [
     ("600519.SH", "样例酒业", 1460.0, 730),
@@ -117,6 +119,14 @@ def visit(context: BrowserContext) -> Visit:
     return made
 
 
+@contextmanager
+def window(browser: Browser, **how: Any) -> Iterator[BrowserContext]:
+    """Open a window of its own, which waits for slow pages as patiently as the other tests do."""
+    with browser.new_context(**how) as context:
+        context.set_default_timeout(PATIENCE * 1000)
+        yield context
+
+
 def enter(page: Page, address: str) -> None:
     page.goto(f"{address}/login")
     page.locator("#token").fill(TOKEN)
@@ -134,8 +144,8 @@ def press(page: Page, role: Any, name: str) -> None:
 def test_every_page_fits_is_accessible_and_asks_nobody_else(
     width: int, locale: str, scheme: Any, address: str, browser: Browser, pictures: Path
 ) -> None:
-    with browser.new_context(
-        viewport={"width": width, "height": 800}, locale=locale, color_scheme=scheme, reduced_motion="reduce"
+    with window(
+        browser, viewport={"width": width, "height": 800}, locale=locale, color_scheme=scheme, reduced_motion="reduce"
     ) as context:
         visited = visit(context)
         page = visited.page
@@ -155,7 +165,7 @@ def test_every_page_fits_is_accessible_and_asks_nobody_else(
 
 def test_a_policy_that_is_broken_is_a_complaint(address: str, browser: Browser) -> None:
     foreign = """<p style="color: red">text</p><img src="http://127.0.0.2/x.png">"""
-    with browser.new_context() as context:
+    with window(browser) as context:
         page = context.new_page()
         page.goto(address)
         with (
@@ -169,7 +179,7 @@ def test_a_policy_that_is_broken_is_a_complaint(address: str, browser: Browser) 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_tab_key_reaches_all_controls_with_visible_focus(width: int, path: str, address: str, browser: Browser) -> None:
     """The Tab key reaches every control in order, and the focus is always visible."""
-    with browser.new_context(viewport={"width": width, "height": 800}) as context:
+    with window(browser, viewport={"width": width, "height": 800}) as context:
         page = context.new_page()
         enter(page, address)
         page.goto(address + path)
@@ -183,7 +193,7 @@ def test_tab_key_reaches_all_controls_with_visible_focus(width: int, path: str, 
 
 
 def test_the_first_tab_leads_past_the_head(address: str, browser: Browser) -> None:
-    with browser.new_context() as context:
+    with window(browser) as context:
         page = context.new_page()
         page.goto(address)
         page.keyboard.press("Tab")
@@ -194,7 +204,7 @@ def test_the_first_tab_leads_past_the_head(address: str, browser: Browser) -> No
 def test_what_rises_is_red_in_chinese_and_green_in_english(address: str, browser: Browser) -> None:
     colours = {}
     for locale in ("zh-CN", "en-GB"):
-        with browser.new_context(locale=locale) as context:
+        with window(browser, locale=locale) as context:
             page = context.new_page()
             page.goto(f"{address}/stocks/600519.SH")
             colours[locale] = [
@@ -209,8 +219,8 @@ def test_what_rises_is_red_in_chinese_and_green_in_english(address: str, browser
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_it_all_works_without_javascript(width: int, address: str, browser: Browser) -> None:
-    with browser.new_context(
-        viewport={"width": width, "height": 800}, locale="en-GB", java_script_enabled=False
+    with window(
+        browser, viewport={"width": width, "height": 800}, locale="en-GB", java_script_enabled=False
     ) as context:
         visited = visit(context)
         page = visited.page

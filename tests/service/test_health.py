@@ -88,8 +88,9 @@ async def test_health_reconnects_after_connections_were_cut(database: Postgres) 
     """Health reconnects to the database after its connections were cut."""
     async with serving(settings_for(database)) as client:
         assert (await client.get("/api/v1/health")).status_code == 200
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND datname = %s"
-        assert database.query(cut, "stockhelper-app", database.name) == [(True,)]
+        # With a time limit it waits until it has ended.
+        cut = "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE application_name = %s AND datname = %s"
+        assert database.query(cut, int(PATIENCE * 1000), "stockhelper-app", database.name) == [(True,)]
         assert (await client.get("/api/v1/health")).status_code == 200
 
 

@@ -63,16 +63,19 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, migrated
         assert value("stockhelper_data_since_timestamp_seconds") is None
         assert value("stockhelper_backup_timestamp_seconds") is None
         owner.query(SQL("ALTER DATABASE {} SET stockhelper.backed_up = '1764000000'").format(Identifier(tables.name)))
+        began = time.time()
         assert request("POST", f"{address}{V1}/sync", headers=BEARER).status_code == 202
         eventually(lambda: tables.query(RUNS) == [("done", 59 * 3)])
 
         route = f"{V1}/stocks/{{symbol}}"
-        # A request is counted after its answer has left, its seconds last; a worker begins in its own time.
+        # A request is counted after its answer has left, its seconds last; a worker begins in its own time. And a
+        # connection is given back after what it was wanted for.
         seconds = "stockhelper_http_request_duration_seconds_count"
         for expected, name, labels in (
             (40, seconds, {"route": route}),
             (1, seconds, {"route": "none"}),
             (6, "stockhelper_db_pool_size", {}),
+            (0, "stockhelper_db_pool_in_use", {}),
         ):
             eventually(lambda: scraped(metrics)(name, **labels) == expected)  # noqa: B023 - it is asked at once
         value = scraped(metrics)
@@ -80,16 +83,15 @@ def test_all_workers_are_told_of_on_a_port_of_its_own(tables: Postgres, migrated
         assert value("stockhelper_http_requests_total", route="none", status="404") == 1
         assert value(seconds, route=route) == 40
         assert value("stockhelper_http_request_duration_seconds_bucket", route=route, le="+Inf") == 40
-        assert value("stockhelper_db_pool_in_use") == 0
         assert value("stockhelper_database_up") == 1
         assert value("stockhelper_scheduler_enabled") == 0
         assert value("stockhelper_sync_rows_total") == 59 * 3
         assert value("stockhelper_sync_runs", outcome="done") == 1
-        assert 0 <= (value("stockhelper_sync_age_seconds") or 0) < 60
+        assert 0 <= (value("stockhelper_sync_age_seconds") or 0) <= time.time() - began
         assert (value("stockhelper_sync_last_day_timestamp_seconds") or 0) > 1e9
         assert value("stockhelper_sync_provider", provider="csv") == 1
         assert value("stockhelper_sync_failures") == 0
-        assert 0 <= time.time() - (value("stockhelper_data_since_timestamp_seconds") or 0) < 60
+        assert began <= (value("stockhelper_data_since_timestamp_seconds") or 0) <= time.time()
         assert value("stockhelper_backup_timestamp_seconds") == 1764000000
         assert value("stockhelper_backup_max_age_seconds") == 3 * 86400
         assert 0 < (value("stockhelper_disk_free_bytes") or 0) < (value("stockhelper_disk_size_bytes") or 0)

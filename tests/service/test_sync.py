@@ -283,7 +283,9 @@ def start(tables: Postgres, *arguments: str, code: str = "", **environment: str)
 
 
 def tushare(server: FakeTushare) -> dict[str, str]:
-    return {"TUSHARE_TOKEN": TOKEN, "TUSHARE_URL": server.url, "TUSHARE_CALLS_PER_MINUTE": "10000"}
+    settings = {"TUSHARE_TOKEN": TOKEN, "TUSHARE_URL": server.url, "TUSHARE_CALLS_PER_MINUTE": "10000"}
+    # Else the last year's, and one day these bars will be older.
+    return {**settings, "SYNC_FROM": "2026-11-16"}
 
 
 def test_it_logs_json_and_ends_with_its_result(tables: Postgres, server: FakeTushare) -> None:

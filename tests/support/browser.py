@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,15 +14,24 @@ from tests.support.waiting import PATIENCE
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-#: With a font that has Chinese characters: boxes in their place are of another width.
-PACKAGES = ("chromium", "fonts-droid-fallback")
-
 
 def install() -> None:
-    """Install Chromium, where there is none, from this machine's own apt sources."""
-    if shutil.which("chromium") is None:
-        assert apt.can_install(), f"chromium is needed: {apt.install_command(PACKAGES)}"
-        apt.install(PACKAGES, lambda event: None, code="failed")
+    """Install what is missing of Chromium and a Chinese font, from this machine's own apt sources.
+
+    Without the font, Chinese characters are boxes of another width.
+    """
+    missing = [] if shutil.which("chromium") else ["chromium"]
+    missing += [] if _has_chinese_font() else ["fonts-droid-fallback", "fontconfig"]
+    if missing:
+        assert apt.can_install(), f"the tests of the pages need a browser: {apt.install_command(missing)}"
+        apt.install(missing, lambda event: None, code="failed")
+
+
+def _has_chinese_font() -> bool:
+    if shutil.which("fc-list") is None:
+        return False
+    listed = subprocess.run(["fc-list", ":lang=zh"], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    return bool(listed.stdout)
 
 
 @contextmanager

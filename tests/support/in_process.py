@@ -17,13 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
 from unittest.mock import patch
 
 from stockhelper_cli.main import run
-
-#: Seconds until all that a command has used must be gone again: a machine may stand still for some of them.
-_SETTLING_SECONDS: Final = 30.0
+from tests.support.waiting import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ def nothing_left() -> Iterator[None]:
     """Fail if what runs in the block leaves a thread, descriptor, child, signal handler, variable or folder changed."""
     before = _Surroundings.now()
     yield
-    deadline = time.monotonic() + _SETTLING_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while left := _Surroundings.now().left(before):
         assert time.monotonic() < deadline, f"a command left in its process: {left}"
         time.sleep(0.01)

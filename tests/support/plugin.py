@@ -7,7 +7,6 @@ run.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -26,9 +25,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     leftovers.mark_run()
-    # A shell that starts a run in the background has it ignore Ctrl-C, and so whatever a test sends the signal to.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Measure(), "stockhelper-measure")
     else:

@@ -1,4 +1,4 @@
-"""Ports of loopback that no other test is given."""
+"""Ports of loopback, and networks, that no other test is given."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ def free_port() -> int:
             listener.bind(("127.0.0.1", port))
             claim.detach()
             return port
+
+
+def free_subnet() -> str:
+    """Return the first three numbers of a network that no other test is given while this process lives.
+
+    It is one of those for benchmarks (RFC 2544), which nobody else uses.
+    """
+    while True:
+        subnet = f"198.18.{random.randrange(256)}"
+        with socket.socket(socket.AF_UNIX) as claim, contextlib.suppress(OSError):
+            claim.bind(f"\0{PREFIX}subnet-{subnet}")
+            claim.detach()
+            return subnet

@@ -20,6 +20,8 @@ import pytest
 from docker.errors import APIError, DockerException, NotFound
 from psycopg.sql import SQL, Composed, Identifier
 
+from stockhelper_cli.engine.endpoints import find
+from stockhelper_cli.errors import EngineError
 from tests.support.waiting import PATIENCE, eventually
 
 #: Every object on the engine that belongs to a test; whoever finds one later may remove it.
@@ -109,8 +111,9 @@ def container(*arguments: str, environment: Mapping[str, str] | None = None) -> 
     """Run a PostgreSQL with these further arguments, and yield it when it answers a query over TCP."""
     password = uuid.uuid4().hex
     try:
-        client = docker.from_env()
-    except DockerException as error:
+        # As the command finds it: the SDK's own way knows no contexts.
+        client = docker.DockerClient(base_url=find(os.environ).url)
+    except (DockerException, EngineError) as error:
         raise AssertionError(f"the tests need a container engine: {error}") from error
     with closing(client):
         image = client.images.get(image_name(client))

@@ -5,19 +5,31 @@ Run by `make test`. Whatever is missing and cannot be had ends the run here: no 
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from stockhelper_cli.main import run
-from tests.support import ROOT, browser, compose_cli
+from tests.support import ROOT, browser, compose_cli, environment
 from tests.support.sandbox import NEXT_POSTGRES, sandbox
 
-if __name__ == "__main__":
-    code = run(["--directory", str(ROOT), "--yes", "setup"])
-    if code:
+
+def set_up(root: Path) -> None:
+    """Run `stockhelper setup` on a project, and end the run if it fails."""
+    if code := run(["--directory", str(root), "--yes", "setup"]):
         sys.exit(code)
+
+
+if __name__ == "__main__":
+    environment.begin()
+    set_up(ROOT)
+    # The tests use the base images that a project has by default, whatever images the .env of this checkout names.
+    with tempfile.TemporaryDirectory() as bare:
+        shutil.copy(ROOT / ".env.example", bare)
+        shutil.copytree(ROOT / "docker" / "base", Path(bare) / "docker" / "base")
+        set_up(Path(bare))
     # The major that the tests upgrade to and what watches the stack, while the rest is made; where they are there
     # already, this takes no time.
     further = {"POSTGRES_IMAGE": NEXT_POSTGRES, "COMPOSE_PROFILES": "monitoring"}

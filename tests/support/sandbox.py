@@ -32,8 +32,10 @@ from stockhelper_cli.engine.endpoints import find
 from stockhelper_cli.labels import PROJECT
 from stockhelper_cli.machine.images import BASES, Base
 from stockhelper_cli.machine.init_env import init_env, set_value
+from stockhelper_cli.machine.setup import CA_FOLDER, sync_own_roots
 from tests.support import PREFIX, ROOT
 from tests.support.budgets import charge_up
+from tests.support.environment import FETCHING, without_settings
 from tests.support.in_process import run_in_process
 from tests.support.ports import free_port
 from tests.support.waiting import eventually, request
@@ -93,9 +95,9 @@ class Sandbox:
 
     def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of its commands: this process's, without what would reach into the project."""
-        # PYTHONDONTWRITEBYTECODE would have each command compile all of stockhelper anew, for 0.1 s.
-        outside = ("COMPOSE_", "POSTGRES_", "APP_", "PYTHON_IMAGE", "PYTHONDONTWRITEBYTECODE")
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(outside)}
+        kept = without_settings(os.environ)
+        # It would have each command compile all of stockhelper anew, for 0.1 s.
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
         return {**kept, "CI": "true", **extra}
 
     def command(self, *arguments: str) -> list[str]:
@@ -222,6 +224,11 @@ def client() -> docker.DockerClient:
     return docker.DockerClient(base_url=find(os.environ).url)
 
 
+def engine_socket() -> str:
+    """Return the path of the real engine's socket."""
+    return find(os.environ).url.removeprefix("unix://")
+
+
 def execute(container: Container, *command: str, **options: Any) -> tuple[int, str]:
     """Run a command in a container to its end; return its exit code and what it said, on both streams."""
     # Not by the SDK, which loses output that comes along with the head of the engine's answer.
@@ -244,23 +251,31 @@ def run_container(image: str, command: Sequence[str], *, stderr: bool = False, *
         container.remove(force=True, v=True)
 
 
+def copy_sources(root: Path, parts: Iterable[str]) -> None:
+    """Copy files and folders of this project, and make sure that builds trust what this machine trusts."""
+    for part in parts:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / part)
+    if not [*(root / CA_FOLDER).glob("host-*.crt")]:  # `setup` never ran in this checkout, or has nothing to do there
+        sync_own_roots(root, None, os.environ)
+
+
 @contextmanager
 def sandbox(folder: Path, **settings: str) -> Iterator[Sandbox]:
     """Make a project of its own in a folder and remove all of it from the engine at the end."""
     name, port = f"{RUN_PREFIX}{uuid.uuid4().hex[:8]}", free_port()
     root = folder / "project"
     root.mkdir(parents=True)
-    for part in _COPIED:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, root / part)
+    copy_sources(root, _COPIED)
     init_env(root)
     project = Sandbox(root, name, port)
     # What a test finds in the database is what it has put there; how old this machine's base images are is no fault.
     own = {"SCHEDULER_ENABLED": "false", "IMAGE_MAX_AGE_DAYS": "3650"}
-    for key, value in {**base_images(), **own, **settings}.items():
+    fetching = {key: os.environ[key] for key in FETCHING if os.environ.get(key)}
+    for key, value in {**base_images(), **fetching, **own, **settings}.items():
         project.set(key, value)
     project.set("COMPOSE_PROJECT_NAME", name)
     project.set("APP_PORT", str(port))

@@ -16,6 +16,7 @@ from stockhelper_cli.converge.state import ObservedState, observe
 from stockhelper_cli.engine.protocol import Container, Engine, ExecResult
 from stockhelper_cli.labels import MIGRATION_HEADS
 from tests.support.fake_engine import FakeEngine
+from tests.support.waiting import PATIENCE
 
 STACK = """
 name: sweep
@@ -50,7 +51,7 @@ volumes: {data: {}}
 FORMER = "  former: {image: app, networks: [other]}\n"
 
 
-_OPTIONS = stack.UpOptions(timeout=5)
+_OPTIONS = stack.UpOptions(timeout=PATIENCE)
 _RULES = UpRules()
 
 

@@ -15,6 +15,7 @@ from stockhelper_cli.engine.protocol import Container, ExecResult, Port
 from stockhelper_cli.errors import Conflict, EngineError, StockhelperError
 from stockhelper_cli.status import status, urls_of
 from tests.support.fake_engine import FakeEngine
+from tests.support.waiting import PATIENCE
 
 STACK = """
 name: seen
@@ -56,7 +57,7 @@ def project(tmp_path: Path) -> Project:
 def engine(project: Project) -> Asked:
     """A stack that is up, of which the engine's own checks have not come round yet."""
     engine = Asked()
-    stack.up(project, engine, stack.UpOptions(timeout=5), lambda event: None)
+    stack.up(project, engine, stack.UpOptions(timeout=PATIENCE), lambda event: None)
     engine.commands.clear()
     return engine
 
@@ -92,8 +93,8 @@ def test_an_engine_that_is_gone_is_not_taken_for_an_answer(project: Project, eng
 def test_who_only_looks_does_not_ask_for_the_revision(project: Project, engine: Asked) -> None:
     status(project, engine)
     stack.stop(project, engine, [], lambda event: None)
-    stack.start(project, engine, [], 5, lambda event: None)
-    stack.restart(project, engine, [], 5, lambda event: None)
+    stack.start(project, engine, [], PATIENCE, lambda event: None)
+    stack.restart(project, engine, [], PATIENCE, lambda event: None)
     stack.down(project, engine, stack.DownOptions(), lambda event: None)
     assert engine.commands
     assert not [command for command in engine.commands if "alembic_version" in command]
@@ -129,7 +130,7 @@ def test_who_was_just_seen_to_be_ready_is_not_asked_once_more(project: Project, 
 
 def test_up_ends_with_the_answers_that_it_waited_for(project: Project) -> None:
     engine = Asked()
-    result = stack.up(project, engine, stack.UpOptions(timeout=5), lambda event: None)
+    result = stack.up(project, engine, stack.UpOptions(timeout=PATIENCE), lambda event: None)
     assert [(service.health, service.ok) for service in result.services] == [("healthy", True)] * 2
     assert len([command for command in engine.commands if "SELECT 1" in command]) == 1
 
@@ -141,7 +142,7 @@ def test_a_service_of_an_inactive_profile_is_shown_while_it_runs(
     (tmp_path / "compose.yaml").write_text(STACK + "  extra: {image: app, profiles: [more]}\n")
     engine = Asked()
     active, inactive = (compose.load(tmp_path, environ=environ) for environ in ({"COMPOSE_PROFILES": "more"}, {}))
-    stack.up(active, engine, stack.UpOptions(timeout=5), lambda event: None)
+    stack.up(active, engine, stack.UpOptions(timeout=PATIENCE), lambda event: None)
 
     assert [(each.name, each.state, each.ok) for each in status(inactive, engine).services][2:] == [
         ("extra", "running", True)
