@@ -13,6 +13,7 @@ import pytest
 
 from stockhelper_cli.commands.context import Invocation
 from stockhelper_cli.engine.protocol import Engine, ExecResult
+from stockhelper_cli.machine.init_env import set_value
 from stockhelper_cli.main import run
 from tests.cli.calling import Project
 from tests.support.fake_engine import FakeEngine
@@ -42,6 +43,10 @@ class World:
         code = run(["-C", str(self.root), *arguments])
         said = self.capture.readouterr()
         return Answer(int(code), said.out, said.err)
+
+    def set(self, key: str, value: str) -> None:
+        """Set a key of the project's .env."""
+        set_value(self.root / ".env", key, value)
 
 
 def answering(name: str, command: Sequence[str]) -> ExecResult:

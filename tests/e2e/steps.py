@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 
+from tests.support.refusals import explained as explained
+from tests.support.refusals import without_override as without_override
 from tests.support.sandbox import Result, Sandbox, names_of
 from tests.support.waiting import PATIENCE
 
@@ -65,21 +65,3 @@ def refused(project: Sandbox, result: Result, code: int, *parts: str) -> None:
     """Check that a command failed with a code and one clear line that has these parts, and left the engine alone."""
     explained(result, code, *parts)
     assert names_of(project.name) == []
-
-
-def explained(result: Result, code: int, *parts: str) -> None:
-    """Check that a command failed with a code, that one line says what, and that all these parts are in the message."""
-    said = result.err
-    assert result.code == code, said + result.out
-    assert len(re.findall("^error: ", said, re.MULTILINE)) == 1, said
-    assert "Traceback" not in said
-    assert "bug in stockhelper" not in said
-    for part in parts:
-        assert part in said, f"{part!r} is not in:\n{said}"
-
-
-def without_override(command: Sequence[str]) -> list[str]:
-    """Return the command as one that file permissions bind: root's own power over them is taken from it."""
-    if os.geteuid() != 0:
-        return list(command)
-    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *command]
