@@ -115,6 +115,7 @@ def test_an_engine_that_says_nothing_is_named_in_time(project: Sandbox, tmp_path
     assert time.monotonic() - began < PATIENCE
 
 
+@pytest.mark.slow
 def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, tmp_path: Path) -> None:
     """An engine that hangs is reported in time, and not as an unreachable one."""
     over = threading.Event()
@@ -126,7 +127,7 @@ def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, tmp_path: P
     began = time.monotonic()
     with altering(tmp_path / "docker.sock", r"^GET /v[0-9.]+/containers/json", stuck) as environment:
         # A process of its own: it must not wait for its late threads when all is said.
-        diagnosis = diagnosed(project.run("doctor", "--json", environment=environment))
+        diagnosis = diagnosed(project.run("doctor", "--json", environment=environment, fresh=True))
         over.set()
     assert (diagnosis.named, diagnosis.code) == ({"engine.answers"}, 4)
     assert time.monotonic() - began < 2 * PATIENCE
@@ -265,6 +266,7 @@ def test_proxy_missing_in_the_engine_is_reported_if_needed(project: Sandbox, tmp
         names_only(project, "network.registry", environment={**environment, **proxied})
 
 
+@pytest.mark.slow
 def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -> None:
     (project.root / "compose" / "compose.yaml").write_text("services: {one: {image: 'localhost/shtest-one:1'}}\n")
     with (
