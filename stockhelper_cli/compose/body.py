@@ -6,7 +6,6 @@ Engine API, filled as Compose 2.40.3 fills it (its calls were recorded; the test
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from stockhelper_cli.engine.protocol import Container
 
 _BILLION = 1_000_000_000
-_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 #: From this API on, a create takes every network at once, and a health check an interval for the start.
 API_OF_ENGINE_25 = (1, 44)
@@ -50,8 +48,7 @@ class Body:
             if mount["type"] == "volume" and "source" not in mount
         }
         for mount in self.previous.mounts if self.previous else ():
-            anonymous = mount.type == "volume" and _ANONYMOUS.fullmatch(mount.name)
-            declared = anonymous if self.image_volumes is None else mount.target in self.image_volumes
+            declared = mount.is_anonymous if self.image_volumes is None else mount.target in self.image_volumes
             if mount.type != "tmpfs" and (declared or mount.target in unnamed):
                 source = mount.name if mount.type == "volume" else mount.source
                 self.mounts[mount.target] = {"Type": mount.type, "Source": source, "Target": mount.target}

@@ -7,9 +7,8 @@ taken out of the file, only ports, mounts and variables leave a trace that can b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from stockhelper_cli.compose.body import Body
 from stockhelper_cli.compose.keys import SERVICE
@@ -17,10 +16,6 @@ from stockhelper_cli.compose.keys import SERVICE
 if TYPE_CHECKING:
     from stockhelper_cli.compose.model import Project, Service
     from stockhelper_cli.engine.protocol import Container
-
-
-#: The name that the engine gives a volume without one.
-_ANONYMOUS: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def differences(
@@ -57,7 +52,7 @@ def differences(
                 missing = set(body.mounts) - {mount.target for mount in container.mounts}
                 if _differ(body.config, settings) or _differ(body.host, host) or missing:
                     found.append(key.name)
-    named = {m.target for m in container.mounts if m.type == "bind" or (m.name and not _ANONYMOUS.fullmatch(m.name))}
+    named = {m.target for m in container.mounts if m.type == "bind" or (m.name and not m.is_anonymous)}
     if named - mounted and "volumes" not in found:
         found.append("volumes")
     if service.networks and _endpoints_differ(project, service, container):

@@ -239,6 +239,13 @@ def _ports(settings: Mapping[str, Any]) -> tuple[Port, ...]:
     )
 
 
+def _mounts(raw: Mapping[str, Any]) -> tuple[Mount, ...]:
+    return tuple(
+        Mount(mount["Type"], mount.get("Source", ""), mount["Destination"], mount.get("Name", ""))
+        for mount in raw.get("Mounts") or ()
+    )
+
+
 def _container(raw: Mapping[str, Any]) -> Container:
     """Read the answer of ContainerInspect."""
     state, config, settings = raw["State"], raw["Config"], raw["NetworkSettings"]
@@ -256,10 +263,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         started_at=_moment(state["StartedAt"]),
         finished_at=_moment(state["FinishedAt"]),
         health=_health(state),
-        mounts=tuple(
-            Mount(mount["Type"], mount.get("Source", ""), mount["Destination"], mount.get("Name", ""))
-            for mount in raw.get("Mounts") or ()
-        ),
+        mounts=_mounts(raw),
         ports=_ports(settings),
         networks=tuple(
             Attachment(name, endpoint["NetworkID"], endpoint.get("IPAddress", ""), tuple(endpoint.get("Aliases") or ()))
@@ -561,7 +565,14 @@ class DockerEngine:
     def remove_container(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container."""
         path = f"/containers/{quote(container)}"
-        self._order(f"remove the container {container}", "DELETE", path, force=int(force), v=int(volumes))
+        what = f"remove the container {container}"
+        mounts = _mounts(self._ask(what, f"{path}/json")) if volumes else ()
+        self._order(what, "DELETE", path, force=int(force), v=int(volumes))
+        # A recreated container mounts the anonymous volumes by their names, and the engine keeps what has a name.
+        for mount in mounts:
+            if mount.is_anonymous:
+                with suppress(NotFound, Conflict):
+                    self.remove_volume(mount.name)
 
     def rename(self, container: str, name: str) -> None:
         """Give a container another name."""

@@ -6,17 +6,22 @@ a real engine; the fake of the tests is held against it by a contract test.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias
 
 Body: TypeAlias = Mapping[str, Any]
 """A request body of the Engine API, as its reference describes it."""
 
 #: Called with one line of what the engine says it does, and bytes done and in all where it says them.
 Progress: TypeAlias = Callable[[str, int | None, int | None], None]
+
+
+#: The name that the engine gives a volume without one.
+_ENGINES_NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,11 @@ class Mount:
     source: str
     target: str
     name: str = ""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it is a volume that the engine named, for want of a name."""
+        return self.type == "volume" and _ENGINES_NAME.fullmatch(self.name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +294,7 @@ class Engine(Protocol):
         """Stop a container; None gives it the stop timeout (seconds) that it was created with."""
 
     def remove_container(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
-        """Remove a container; `volumes` removes its anonymous volumes too."""
+        """Remove a container; `volumes` removes its anonymous volumes too, unless another container has them."""
 
     def rename(self, container: str, name: str) -> None:
         """Give a container another name."""

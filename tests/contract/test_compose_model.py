@@ -459,8 +459,13 @@ def bench(image: tuple[docker.APIClient, str, str], socket_folder: Path) -> Iter
 
 def remove_project(api: docker.APIClient, name: str) -> None:
     chosen = {"label": f"{labels.PROJECT}={name}"}
-    for container in api.containers(all=True, filters=chosen):
+    containers = api.containers(all=True, filters=chosen)
+    for container in containers:
         api.remove_container(container["Id"], force=True, v=True)
+    # A container that was made in place of another mounts its anonymous volumes by their names: they are kept.
+    unnamed = {mount["Name"] for row in containers for mount in row["Mounts"] if mount["Type"] == "volume"}
+    for name in unnamed & {row["Name"] for row in api.volumes()["Volumes"] or () if len(row["Name"]) == 64}:
+        api.remove_volume(name)
     for network in api.networks(filters=chosen):
         api.remove_network(network["Id"])
     for volume in api.volumes(filters=chosen)["Volumes"] or ():

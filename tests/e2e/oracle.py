@@ -1,36 +1,22 @@
-"""What the real `docker compose` says of a stack, and a second compose file that a test writes as it needs it."""
+"""What the real `docker compose` says of a stack, and a second compose file for stacks that it waits for."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from tests.support.sandbox import Sandbox
 
-#: The file that tests write their own part of the stack to; `extend` puts it into COMPOSE_FILE.
-_EXTRA: Final = "compose/extra.yaml"
-
-#: A service that only waits to be told to end, in the app's image: it is there already, and it is quick to end.
-IDLE: Final = """
-    image: ${APP_IMAGE}
-    command: [python, -c, "import signal; signal.pause()"]
-    init: true
-    user: "0"
-    stop_grace_period: 5s
-    healthcheck: {disable: true}
-"""
+#: The file that `hasten` writes and puts into COMPOSE_FILE.
+_HASTY: Final = "compose/hasty.yaml"
 
 
-def extend(project: Sandbox, text: str = "x-none: true\n") -> None:
-    """Give a project a second compose file. It is named in .env at once: .env's text is part of two services."""
-    write_extra(project, text)
-    project.set("COMPOSE_FILE", f"compose/compose.yaml:{_EXTRA}")
-
-
-def write_extra(project: Sandbox, text: str) -> None:
-    """Write the project's second compose file anew."""
-    (project.root / _EXTRA).write_text(text)
+def hasten(project: Sandbox) -> None:
+    """Have the engine check the services of a project often: Compose waits for that, and 10 and 30 s are the usual."""
+    checks = "services: {db: {healthcheck: {interval: 2s}}, app: {healthcheck: {interval: 2s}}}\n"
+    (project.root / _HASTY).write_text(checks)
+    project.set("COMPOSE_FILE", f"compose/compose.yaml:{_HASTY}")
 
 
 def verdicts(project: Sandbox, environment: Mapping[str, str] | None = None) -> dict[str, set[str]]:
@@ -49,12 +35,3 @@ def assert_nothing_to_do(project: Sandbox, *running: str, environment: Mapping[s
         assert "Running" in said.get(f"{project.name}-{service}-1", set()), said
     for container, words in said.items():
         assert not {word for word in words if word.startswith(("Creat", "Recreat"))}, (container, words)
-
-
-def causes(result: Any) -> dict[str, str]:
-    """Return the cause of every stop, start or creation in a plan's JSON, by container."""
-    return {
-        action["resource"]: action["cause"]
-        for action in result["result"]["plan"]
-        if action["kind"] == "container" and action["cause"] not in ("", "replaced")
-    }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import httpx
 from docker.models.containers import Container
 
+from stockhelper_cli.labels import PROJECT
 from tests.support.refusals import explained as explained
 from tests.support.refusals import without_override as without_override
-from tests.support.sandbox import Result, Sandbox, execute, names_of
+from tests.support.sandbox import Result, Sandbox, client, execute, names_of
 from tests.support.waiting import PATIENCE
 
 
@@ -71,3 +74,59 @@ def refused(project: Sandbox, result: Result, code: int, *parts: str) -> None:
     """Check that a command failed with a code and one clear line that has these parts, and left the engine alone."""
     explained(result, code, *parts)
     assert names_of(project.name) == []
+
+
+class Baseline:
+    """How a stack is when it is as it should be: its files, and what the engine has of it.
+
+    For stacks that tests share and change: to compare costs a tenth of an `up` that finds nothing to do.
+    """
+
+    def __init__(self, project: Sandbox) -> None:
+        self.project = project
+        self._files = _files(project)
+        self._state = engine_state(project)
+
+    def restore(self) -> None:
+        """Make the files what they were, and the stack too, by an `up`, if the engine has something else."""
+        files = _files(self.project)
+        for path in files.keys() - self._files.keys():
+            path.unlink()
+        for path, (content, mode) in self._files.items():
+            if files.get(path) != (content, mode):
+                path.write_bytes(content)
+                path.chmod(mode)
+        if engine_state(self.project) != self._state:
+            self.project.up("--remove-orphans")
+            self._state = engine_state(self.project)
+
+
+def _files(project: Sandbox) -> Mapping[Path, tuple[bytes, int]]:
+    """Return the content and the mode of .env, of the compose files, and of what else a test may have put beside."""
+    paths = [*project.root.iterdir(), *(project.root / "compose").rglob("*")]
+    return {path: (path.read_bytes(), path.stat().st_mode & 0o777) for path in paths if path.is_file()}
+
+
+def engine_state(project: Sandbox) -> set[tuple[object, ...]]:
+    """Return what the engine has of a stack: containers, since when they run and how, networks and volumes."""
+    api, own = client().api, {"label": f"{PROJECT}={project.name}"}
+    containers: list[Any] = [api.inspect_container(row["Id"]) for row in api.containers(all=True, filters=own)]
+    return {
+        *(
+            (
+                container["Name"],
+                container["Id"],
+                container["State"]["Status"],
+                container["State"]["StartedAt"],
+                # Healthy or not known yet: it has no check, or the first one is due.
+                container["State"].get("Health", {}).get("Status") == "unhealthy",
+                *sorted(
+                    (name, end["NetworkID"], *sorted(end["Aliases"] or ()))
+                    for name, end in container["NetworkSettings"]["Networks"].items()
+                ),
+            )
+            for container in containers
+        ),
+        *((network["Name"], network["Id"]) for network in api.networks(filters=own)),
+        *((volume["Name"], volume["CreatedAt"]) for volume in api.volumes(filters=own)["Volumes"] or ()),
+    }

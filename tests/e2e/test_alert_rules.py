@@ -1,4 +1,4 @@
-"""The alerts, as promtool and amtool of the monitoring images read them, and as the README tells of them."""
+"""The alerts, as promtool, amtool and the stack's Prometheus read them, and as the README tells of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from docker.models.containers import Container
 
 from tests.support import ROOT
+from tests.support.ports import free_port
 from tests.support.readme import rows
-from tests.support.sandbox import client, execute, monitoring_images, run_container
+from tests.support.sandbox import Sandbox, client, execute, monitoring_images, run_container
+from tests.support.waiting import eventually, request
 
 MONITORING = ROOT / "compose" / "monitoring"
 RULES = MONITORING / "alerts.yml"
@@ -56,7 +59,7 @@ def prometheus(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFacto
         },
     )
     yield container
-    container.remove(force=True)
+    container.remove(force=True, v=True)
 
 
 def run(container: Container, script: str) -> tuple[int, str]:
@@ -94,6 +97,7 @@ def test_every_alert_is_tested_to_begin_and_not_to() -> None:
         assert {case["alertname"] for case in cases if bool(case.get("exp_alerts")) is begins} == set(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "wrong"),
     [
@@ -113,6 +117,31 @@ def test_rules_that_never_fire_or_fire_too_soon_or_late_fail(prometheus: Contain
     code, said = run(prometheus, "promtool test rules /tests/tests.yml")
     assert code == 1
     assert set(re.findall(r"alertname: (\w+),", said)) == set(NAMES), said
+
+
+def test_profile_monitoring_comes_up_and_shows_the_rules(project: Sandbox) -> None:
+    """With the profile, `up` starts Prometheus, which has the rules and an Alertmanager to send alerts to."""
+    services = ("prometheus", "alertmanager")
+    binds = {service: f"127.0.0.1:{free_port()}" for service in services}
+    settings = {**monitoring_images(), "COMPOSE_PROFILES": "monitoring"}
+    for key, value in {**settings, **{f"{service.upper()}_BIND": binds[service] for service in services}}.items():
+        project.set(key, value)
+    assert {f"start container {project.name}-{service}-1" for service in services} <= set(project.up("--dry-run").plan)
+
+    project.up(*services)
+
+    def ask(path: str) -> Any:
+        """Ask Prometheus' API; None until it answers."""
+        try:
+            answer = request("GET", f"http://{binds['prometheus']}/api/v1/{path}")
+        except httpx.TransportError:
+            return None
+        return answer.json()["data"] if answer.status_code == 200 else None
+
+    (group,) = eventually(lambda: ask("rules"))["groups"]
+    assert [rule["name"] for rule in group["rules"]] == NAMES
+    eventually(lambda: (found := ask("alertmanagers")) and found["activeAlertmanagers"])
+    assert all(project.container(service)["State"]["Running"] for service in services)
 
 
 def test_the_alerts_are_those_that_the_readme_tells_of() -> None:

@@ -24,7 +24,7 @@ from tests.support.sandbox import Sandbox, monitoring_images, names_of, sandbox
 from tests.support.template import Template
 from tests.support.waiting import eventually, request
 
-pytestmark = [pytest.mark.engine, pytest.mark.compose]
+pytestmark = [pytest.mark.engine, pytest.mark.compose, pytest.mark.slow]
 
 MONITORING = ("prometheus", "alertmanager")
 OFF = {"COMPOSE_PROFILES": ""}

@@ -26,6 +26,8 @@ from stockhelper_cli.machine.base_images import Recipe, StandIn, recipe_digest
 from tests.support.sandbox import TIME_LIMIT, client, execute, run_container
 from tests.support.waiting import PATIENCE, eventually
 
+pytestmark = pytest.mark.slow
+
 BASE = Path(__file__).parents[2] / "docker" / "base"
 LABEL = {"stockhelper.test": "1"}
 SOURCES = "etc/apt/sources.list.d/debian.sources"

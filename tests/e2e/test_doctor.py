@@ -115,6 +115,7 @@ def test_an_engine_that_says_nothing_is_named_in_time(project: Sandbox, socket_f
     assert time.monotonic() - began < PATIENCE
 
 
+@pytest.mark.slow
 def test_stuck_engine_is_reported_as_not_answering(project: Sandbox, socket_folder: Path) -> None:
     """An engine that hangs is reported in time, and not as an unreachable one."""
     over = threading.Event()
@@ -265,6 +266,7 @@ def test_proxy_missing_in_the_engine_is_reported_if_needed(project: Sandbox, soc
         names_only(project, "network.registry", environment={**environment, **proxied})
 
 
+@pytest.mark.slow
 def test_address_ranges_that_are_used_up_are_named_by_up_too(project: Sandbox) -> None:
     (project.root / "compose" / "compose.yaml").write_text("services: {one: {image: 'localhost/shtest-one:1'}}\n")
     with (

@@ -37,18 +37,10 @@ WAITED_FOR: Final = {"healthcheck": {"test": ["CMD", "false"], "interval": "60s"
 
 
 @pytest.fixture(scope="module")
-def bare(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A project whose services each test chooses."""
+def project(swept: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A project whose services each test chooses; its first `up` removes those that the test before has chosen."""
     with sandbox(tmp_path_factory.mktemp("services")) as made:
         yield made
-
-
-@pytest.fixture
-def project(bare: Sandbox) -> Sandbox:
-    """The same, with one service that is up and well, and none that another test chose."""
-    write(bare)
-    bare.up("--remove-orphans")
-    return bare
 
 
 def write(project: Sandbox, *, volumes: tuple[str, ...] = (), **services: dict[str, Any]) -> None:
@@ -58,6 +50,12 @@ def write(project: Sandbox, *, volumes: tuple[str, ...] = (), **services: dict[s
     (project.root / "compose" / "compose.yaml").write_text(json.dumps(tree))
 
 
+def bring_up(project: Sandbox, *, volumes: tuple[str, ...] = (), **services: dict[str, Any]) -> None:
+    """Have a service that is well, and others, with what they have besides, and none of another test."""
+    write(project, volumes=volumes, **services)
+    project.up("--remove-orphans")
+
+
 def container(project: Sandbox, service: str) -> Any:
     return client().containers.get(f"{project.name}-{service}-1")
 
@@ -65,6 +63,7 @@ def container(project: Sandbox, service: str) -> Any:
 # --- whether they run
 def test_healthy_stopped_or_removed_stack_has_no_problems(project: Sandbox) -> None:
     """Healthy services are no problem, and neither is a stack that is stopped or down."""
+    bring_up(project)
     assert names_only(project).statuses("stack.running", "stack.logs", "stack.writes") == ["ok"] * 3
     assert project.run("stop").code == 0
     assert "stopped; stockhelper up" in names_only(project).told("stack.running")
@@ -75,7 +74,8 @@ def test_healthy_stopped_or_removed_stack_has_no_problems(project: Sandbox) -> N
 
 
 def test_a_name_that_a_stranger_has_is_named(project: Sandbox) -> None:
-    assert project.run("down").code == 0
+    write(project)
+    assert project.run("down", "--remove-orphans").code == 0
     name = f"{project.name}-well-1"
     stranger = client().containers.create(base_images()["PYTHON_IMAGE"], name=name, labels={"stockhelper.test": "1"})
     try:
@@ -83,14 +83,13 @@ def test_a_name_that_a_stranger_has_is_named(project: Sandbox) -> None:
         assert f"the container name {name} is taken" in told
         assert f"docker rename {name}" in told
     finally:
-        stranger.remove()
+        stranger.remove(v=True)
 
 
 def test_what_does_not_run_beside_others_is_named_and_started(project: Sandbox) -> None:
-    write(project, idle={}, gone={}, frozen={})
-    project.up()
+    bring_up(project, idle={}, gone={}, frozen={})
     container(project, "idle").stop()
-    container(project, "gone").remove(force=True)
+    container(project, "gone").remove(force=True, v=True)
     container(project, "frozen").pause()
     told = names_only(project, "stack.running").told("stack.running")
     for part in ("idle is stopped", "gone has no container", "frozen is paused"):
@@ -102,8 +101,7 @@ def test_what_does_not_run_beside_others_is_named_and_started(project: Sandbox) 
 
 def test_killed_container_is_reported_with_its_last_output(project: Sandbox) -> None:
     """A killed container is reported with its exit code and its last lines."""
-    write(project, wordy={"command": ["sh", "-c", "echo so far so good; exec sleep 600"]})
-    project.up()
+    bring_up(project, wordy={"command": ["sh", "-c", "echo so far so good; exec sleep 600"]})
     eventually(lambda: container(project, "wordy").logs())
     container(project, "wordy").kill()
     told = names_only(project, "stack.exited").told("stack.exited")
@@ -117,7 +115,7 @@ def test_container_out_of_memory_is_reported_also_by_up(project: Sandbox) -> Non
     write(project, hungry={"command": ["tail", "/dev/zero"], **limits, **WAITED_FOR})
 
     def told_after_up() -> str:
-        error = run_patiently(project, "up", "--json").json["error"]
+        error = run_patiently(project, "up", "--remove-orphans", "--json").json["error"]
         assert [finding["id"] for finding in error["findings"]] == ["stack.exited"]
         return names_only(project, "stack.exited").told("stack.exited")
 
@@ -128,7 +126,7 @@ def test_container_out_of_memory_is_reported_also_by_up(project: Sandbox) -> Non
 def test_a_service_that_exits_again_and_again_is_named_by_up_too(project: Sandbox) -> None:
     command = ["sh", "-c", "echo going down; exit 3"]
     write(project, looping={"command": command, "restart": "unless-stopped", **WAITED_FOR})
-    error = run_patiently(project, "up", "--json").json["error"]
+    error = run_patiently(project, "up", "--remove-orphans", "--json").json["error"]
     assert [finding["id"] for finding in error["findings"]] == ["stack.restarting"]
     told = names_only(project, "stack.restarting").told("stack.restarting")
     assert "looping restarts again and again" in told
@@ -136,8 +134,7 @@ def test_a_service_that_exits_again_and_again_is_named_by_up_too(project: Sandbo
 
 
 def test_a_restart_that_helped_is_told_beside_an_ok(project: Sandbox, socket_folder: Path) -> None:
-    write(project, hardy={"restart": "unless-stopped"})
-    project.up()
+    bring_up(project, hardy={"restart": "unless-stopped"})
     os.kill(int(container(project, "hardy").attrs["State"]["Pid"]), signal.SIGKILL)
     eventually(lambda: container(project, "hardy").attrs["RestartCount"] == 1)
     eventually(lambda: container(project, "hardy").status == "running")
@@ -159,7 +156,7 @@ def test_unhealthy_service_is_reported_with_check_output(project: Sandbox) -> No
     """An unhealthy service is reported with the output of its last health check."""
     test = "test -e /tmp/well || { echo all is lost; exit 1; }"
     write(project, ill={"healthcheck": {"test": ["CMD-SHELL", test], "interval": "100ms", "retries": 1}})
-    project.run("up", "--timeout", "1")
+    project.run("up", "--remove-orphans", "--timeout", "1")
     eventually(lambda: container(project, "ill").attrs["State"]["Health"]["Status"] == "unhealthy")
     told = names_only(project, "stack.health").told("stack.health")
     assert "ill is unhealthy\nits last check said: all is lost" in told
@@ -174,8 +171,7 @@ def test_service_with_unstable_health_is_a_warning(project: Sandbox) -> None:
     def codes() -> list[int]:
         return [each["ExitCode"] for each in container(project, "flapping").attrs["State"]["Health"]["Log"]]
 
-    write(project, flapping={"healthcheck": check, "tmpfs": ["/tmp"]})
-    project.up()
+    bring_up(project, flapping={"healthcheck": check, "tmpfs": ["/tmp"]})
     # That `up` asked as well was of influence on the first of them.
     eventually(lambda: codes() in ([0, 1, 0, 1, 0], [1, 0, 1, 0, 1]))
     diagnosis = names_only(project, "stack.flapping")
@@ -188,8 +184,7 @@ def test_service_with_unstable_health_is_a_warning(project: Sandbox) -> None:
 def test_a_log_that_nothing_bounds_is_warned_of_with_its_size(project: Sandbox) -> None:
     talking = "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 1000; exec sleep 600"
     unbound = {"logging": {"driver": "json-file"}, "command": ["sh", "-c", talking]}
-    write(project, wordy=unbound, brief={"logging": {"driver": "local"}})
-    project.up()
+    bring_up(project, wordy=unbound, brief={"logging": {"driver": "local"}})
     eventually(lambda: len(container(project, "wordy").logs(tail=3500)) >= 3_000_000)
     diagnosis = names_only(project, "stack.logs")
     assert (diagnosis.code, diagnosis.statuses("stack.logs")) == (0, ["warning"])
@@ -199,8 +194,7 @@ def test_a_log_that_nothing_bounds_is_warned_of_with_its_size(project: Sandbox) 
 
 def test_large_writes_outside_of_volumes_are_a_warning(project: Sandbox) -> None:
     """Data written outside of volumes is measured, and much of it is a warning."""
-    write(project, scribe={"read_only": False})
-    project.up()
+    bring_up(project, scribe={"read_only": False})
     assert "scribe 0 MB" in names_only(project).told("stack.writes")
     silence = EngineError("engine.timeout", "could not measure the container: the engine does not answer")
     with patch.object(DockerEngine, "written_bytes", side_effect=silence):
@@ -215,8 +209,7 @@ def test_large_writes_outside_of_volumes_are_a_warning(project: Sandbox) -> None
 
 def test_volume_without_write_access_is_reported_with_a_fix(project: Sandbox) -> None:
     """A volume that the service cannot write to is reported with a command that fixes it."""
-    write(project, barred={"user": "10001:10001", "volumes": ["reports:/reports"]}, volumes=("reports",))
-    project.up()
+    bring_up(project, barred={"user": "10001:10001", "volumes": ["reports:/reports"]}, volumes=("reports",))
     diagnosis = names_only(project, "stack.volumes")
     told = diagnosis.told("stack.volumes")
     assert "barred cannot write to /reports" in told
@@ -230,8 +223,7 @@ def test_volume_without_write_access_is_reported_with_a_fix(project: Sandbox) ->
 def test_orphan_is_mentioned_and_reported_if_in_the_way(project: Sandbox) -> None:
     """An orphan is only mentioned, until it holds a port that a service needs."""
     ports = {"ports": [f"127.0.0.1:{free_port()}:80"]}
-    write(project, former=ports)
-    project.up()
+    bring_up(project, former=ports)
     write(project)
     assert f"{project.name}-former-1 (running) belongs to no service" in names_only(project).told("stack.orphans")
     write(project, well=ports)
@@ -242,6 +234,7 @@ def test_orphan_is_mentioned_and_reported_if_in_the_way(project: Sandbox) -> Non
 
 def test_leftover_of_a_killed_up_is_a_warning_if_it_runs(project: Sandbox) -> None:
     """A leftover of a killed `up` passes with a note, becomes a warning if it runs, and can be fixed."""
+    bring_up(project)
     write(project, well={"environment": {"CHANGED": "1"}})
     former = container(project, "well")
     with tunnel() as way:

@@ -1,12 +1,14 @@
-"""The app's image: what is in it, when it is built, and when it is not."""
+"""The app's image: what is in it, when it is built, and when it is not; and a release that cannot migrate."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
 import tarfile
 import tempfile
+import time
 
 import pytest
 
@@ -14,7 +16,9 @@ from stockhelper_cli.labels import BUILD_INPUTS, MIGRATION_HEADS
 from tests.e2e.listening import listening, own_address
 from tests.e2e.release import Release
 from tests.e2e.steps import explained, healthy, refused, runs
-from tests.support.sandbox import APP_IMAGE, Sandbox, base_images, client
+from tests.support.revisions import HEAD
+from tests.support.sandbox import APP_IMAGE, Sandbox, base_images, client, interrupt
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.engine
 
@@ -33,7 +37,7 @@ def files_of(image: str) -> dict[str, str]:
                     content = archive.extractfile(entry) if entry.isfile() else None
                     found["/" + entry.name] = hashlib.sha256(content.read()).hexdigest() if content else ""
     finally:
-        client().api.remove_container(made["Id"])
+        client().api.remove_container(made["Id"], v=True)
     return found
 
 
@@ -99,24 +103,6 @@ def test_nothing_is_built_when_files_were_only_touched(stack: Sandbox) -> None:
     assert client().images.get(APP_IMAGE).id == image
 
 
-def test_changed_source_replaces_migrate_and_app_only(release: Release) -> None:
-    """Changed source builds an image and replaces `migrate` and `app`, but not the database."""
-    project = release.project
-    before, image = runs(project), release.image_id()
-    release.edit(release.app / "routes.py", '"name": "stockhelper"', '"name": "changed"')
-
-    result = project.up()
-
-    assert f"build image {release.image}" in result.plan
-    assert project.get("/api/v1").json()["name"] == "changed"
-    after = runs(project)
-    assert after["db"] == before["db"]
-    assert after["app"][0] != before["app"][0]
-    assert after["migrate"][0] != before["migrate"][0]
-    assert release.image_id() != image
-    assert project.up().plan == []
-
-
 def test_a_dry_run_says_that_it_would_build_and_why(release: Release) -> None:
     before = release.image_id()
     release.edit(release.app / "routes.py", '"name": "stockhelper"', '"name": "dry"')
@@ -149,27 +135,6 @@ def test_build_builds_what_has_not_changed(release: Release) -> None:
 
     assert f"build image {release.image}" in result.plan
     assert healthy(release.project)
-
-
-@pytest.mark.compose
-def test_image_built_by_compose_is_used_with_a_warning(release: Release) -> None:
-    """An image that Compose built is used with a warning until `--build` replaces it."""
-    project = release.project
-    project.compose("build")
-    assert BUILD_INPUTS not in client().images.get(release.image).labels
-
-    first = project.up()
-    assert f"build image {release.image}" not in first.plan
-    (warning,) = first.json["warnings"]
-    assert release.image in warning
-    assert "--build" in warning
-    assert healthy(project)
-    assert project.up().plan == []
-
-    project.up("--build")
-    assert BUILD_INPUTS in client().images.get(release.image).labels
-    assert project.up().json["warnings"] == []
-    assert healthy(project)
 
 
 def test_failed_build_shows_its_last_lines_and_changes_nothing(release: Release) -> None:
@@ -226,3 +191,78 @@ def test_a_build_that_lacks_a_file_names_it(release: Release) -> None:
     explained(release.project.run("up"), 1, release.image, "docker/app/absent.txt")
 
     assert runs(release.project) == before
+
+
+def test_an_interrupted_build_is_given_up_here_and_by_the_engine(release: Release) -> None:
+    project, before = release.project, runs(release.project)
+    image = release.image_id()
+    silent = f"sleep 6{os.getpid()}"
+    release.dockerfile.write_text(release.dockerfile.read_text() + f"RUN {silent}\n")
+    process = project.start("up")
+    eventually(lambda: any(silent in command for command in commands()))
+    began = time.monotonic()
+    result = interrupt(process, signal.SIGINT)
+    assert time.monotonic() - began < PATIENCE
+    explained(result, 130, f"not done: build image {release.image}", "what was started goes on running")
+    eventually(lambda: not any(silent in command for command in commands()))
+    assert (runs(project), release.image_id()) == (before, image)
+
+
+def commands() -> list[str]:
+    """Return what the engine's containers run, those of its builds too."""
+    return [str(container.attrs["Config"]["Cmd"]) for container in client().containers.list(ignore_removed=True)]
+
+
+def test_a_migration_that_fails_exits_6_and_what_ran_still_runs(release: Release) -> None:
+    project = release.project
+    before = runs(project, "app", "db")
+    release.add_migration('op.execute("create table half (id int)")\nop.execute("select 1/0")')
+    result = project.run("up")
+    explained(result, 6, "the migration failed", "division by zero", "next: stockhelper logs migrate")
+    assert runs(project, "app", "db") == before
+    assert healthy(project)
+    assert project.psql("select version_num from alembic_version") == HEAD
+    assert project.psql("select to_regclass('half') is null") == "t"
+
+
+# --- what is built and taken: the next test has to build the sources as they were
+
+
+def test_changed_source_replaces_migrate_and_app_only(release: Release) -> None:
+    """Changed source builds an image and replaces `migrate` and `app`, but not the database."""
+    project = release.project
+    before, image = runs(project), release.image_id()
+    release.edit(release.app / "routes.py", '"name": "stockhelper"', '"name": "changed"')
+
+    result = project.up()
+
+    assert f"build image {release.image}" in result.plan
+    assert project.get("/api/v1").json()["name"] == "changed"
+    after = runs(project)
+    assert after["db"] == before["db"]
+    assert after["app"][0] != before["app"][0]
+    assert after["migrate"][0] != before["migrate"][0]
+    assert release.image_id() != image
+    assert project.up().plan == []
+
+
+@pytest.mark.compose
+@pytest.mark.slow
+def test_image_built_by_compose_is_used_with_a_warning(release: Release) -> None:
+    """An image that Compose built is used with a warning until `--build` replaces it."""
+    project = release.project
+    project.compose("build")
+    assert BUILD_INPUTS not in client().images.get(release.image).labels
+
+    first = project.up()
+    assert f"build image {release.image}" not in first.plan
+    (warning,) = first.json["warnings"]
+    assert release.image in warning
+    assert "--build" in warning
+    assert healthy(project)
+    assert project.up().plan == []
+
+    project.up("--build")
+    assert BUILD_INPUTS in client().images.get(release.image).labels
+    assert project.up().json["warnings"] == []
+    assert healthy(project)

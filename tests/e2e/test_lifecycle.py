@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ import httpx
 import pytest
 
 from stockhelper_cli.labels import PROJECT
-from tests.e2e.steps import command_lines, explained, healthy, runs
+from tests.e2e.steps import Baseline, command_lines, explained, healthy, runs
 from tests.support.ports import free_port
 from tests.support.revisions import HEAD
 from tests.support.sandbox import Result, Sandbox, client, interrupt, names_of, sandbox
@@ -54,12 +55,17 @@ def shared(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield made
 
 
+@pytest.fixture(scope="module")
+def baseline(shared: Sandbox) -> Baseline:
+    """How it was when it was made."""
+    return Baseline(shared)
+
+
 @pytest.fixture
-def life(shared: Sandbox) -> Sandbox:
+def life(baseline: Baseline) -> Sandbox:
     """The same, up as its files say at the start of a test."""
-    (shared.root / "extra.yaml").write_text(EXTRA)
-    shared.up("--remove-orphans")
-    return shared
+    baseline.restore()
+    return baseline.project
 
 
 def extra(project: Sandbox, old: str, new: str) -> None:
@@ -109,13 +115,6 @@ def test_what_compose_recreates_is_adopted(life: Sandbox) -> None:
     assert not life.up().plan
     assert life.run("restart", "watcher").code == 0
     eventually(lambda: "watching 1" in life.run("logs", "watcher").out)
-
-
-def test_down_with_volumes_by_compose_leaves_nothing(project: Sandbox, template: Template) -> None:
-    template.copy_into(project)
-    project.up()
-    project.compose("down", "-v")
-    assert names_of(project.name) == []
 
 
 # --- what changed is replaced, with its cause, and nothing else
@@ -200,31 +199,13 @@ def test_dependent_restarts_after_its_service_is_replaced(life: Sandbox) -> None
     assert eventually(lambda: healthy(life))
 
 
-def test_changed_network_is_recreated_and_rejoined(life: Sandbox) -> None:
-    """A changed network is recreated, and every service is reachable in it again."""
-    network = client().networks.get(f"{life.name}_stock_helper_net").id
-    assert life.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
-    (life.root / "extra.yaml").write_text(EXTRA + "networks: {stock_helper_net: {labels: {level: '2'}}}\n")
-    result = life.up()
-    assert f"remove network {life.name}_stock_helper_net" in result.plan
-    assert client().networks.get(f"{life.name}_stock_helper_net").id != network
-    for name in ("lookout", "db", f"{life.name}-app-1"):
-        assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
-    assert life.run("exec", "watcher", "cat", "/kept/file").out == "here\n"
-    assert healthy(life)
-    assert not life.up().plan
-
-
 def test_an_orphan_is_named_and_removed_on_demand(life: Sandbox) -> None:
-    life.set("COMPOSE_FILE", "compose/compose.yaml")
+    alone = {"COMPOSE_FILE": "compose/compose.yaml"}
     volume = life.container("watcher")["Mounts"][0]["Name"]
-    try:
-        assert f"{life.name}-watcher-1 belongs to no service" in life.run("up").err
-        assert life.run("up", "--remove-orphans").code == 0
-        assert f"{life.name}-watcher-1" not in names_of(life.name)
-    finally:
-        life.set("COMPOSE_FILE", "compose/compose.yaml:extra.yaml")
-        client().volumes.get(volume).remove()
+    assert f"{life.name}-watcher-1 belongs to no service" in life.run("up", environment=alone).err
+    assert life.run("up", "--remove-orphans", environment=alone).code == 0
+    assert f"{life.name}-watcher-1" not in names_of(life.name)
+    client().volumes.get(volume).remove()
 
 
 def test_foreign_container_of_the_same_name_is_kept(life: Sandbox) -> None:
@@ -265,33 +246,6 @@ def test_stop_ends_containers_gracefully_and_start_runs_them(life: Sandbox) -> N
         assert (state["Status"], state["ExitCode"] == 137) == ("exited", False), service
     assert life.run("start").code == 0
     assert healthy(life)
-
-
-def test_followed_logs_survive_restarts_and_end_with_down(project: Sandbox, template: Template) -> None:
-    """Followed logs continue after a restart of a service and end when the stack is removed."""
-    template.copy_into(project)
-    project.up()
-    lines: list[str] = []
-
-    def told(service: str, text: str) -> int:
-        return sum(json.loads(line)["result"]["service"] == service and text in line for line in list(lines))
-
-    with project.start("logs", "-f", "--json", "--tail", "1", "app", "db") as process:
-        reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
-        reader.start()
-        # Whose last line it has shown, that one it follows.
-        eventually(lambda: told("app", "") and told("db", ""))
-        lines.clear()
-        project.set("LOG_LEVEL", "info")
-        project.up()  # replaces the app; the database has nothing to say to that
-        eventually(lambda: told("app", "Application startup complete"))
-        assert {json.loads(line)["result"]["service"] for line in lines} == {"app"}
-        assert project.run("restart").code == 0
-        eventually(lambda: told("app", "Application startup complete") == 2 and told("db", "ready to accept") == 1)
-        assert told("db", "starting PostgreSQL") == 1
-        project.run("down")
-        assert process.wait(timeout=PATIENCE) == 0
-        reader.join()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -359,17 +313,42 @@ def test_a_shell_on_a_terminal_has_its_size_and_gets_its_ctrl_c(life: Sandbox) -
     os.close(terminal)
 
 
-def test_saved_images_are_loaded_but_damaged_files_are_not(life: Sandbox, tmp_path: Path) -> None:
-    """Images are saved to one file and loaded from it, and a damaged file is rejected."""
-    file = tmp_path / "images.tar"
-    saved = life.run("images", "save", str(file), "--json").json["result"]["images"]
-    assert life.run("images", "load", str(file), "--json").json["result"]["images"] == saved
+def save_and_load(project: Sandbox, file: Path, inside: bytes) -> None:
+    """Save a project's images to a file and load them, and then refuse the file with a bit flipped, or cut off.
+
+    `inside` begins somewhere within an image.
+    """
+    saved = project.run("images", "save", str(file), "--json").json["result"]["images"]
+    assert project.run("images", "load", str(file), "--json").json["result"]["images"] == saved
     whole = file.read_bytes()
-    middle = whole.index(b"\x7fELF") + 4096
+    middle = whole.index(inside) + 4096
     file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    explained(life.run("images", "load", str(file)), 4, "is not a whole archive", "checksum")
+    explained(project.run("images", "load", str(file)), 4, "is not a whole archive", "checksum")
     file.write_bytes(whole[: len(whole) // 2])
-    explained(life.run("images", "load", str(file)), 4, "is not a whole archive")
+    explained(project.run("images", "load", str(file)), 4, "is not a whole archive")
+
+
+def test_saved_images_are_loaded_but_damaged_files_are_not(project: Sandbox, tmp_path: Path) -> None:
+    """Images are saved to one file and loaded from it, and a damaged file is rejected; two small images do."""
+    content = os.urandom(100_000)
+    (tmp_path / "content").write_bytes(content)
+    names = [f"localhost/{project.name}-{name}" for name in ("service", "base")]
+    for name in names:
+        with tarfile.open(tmp_path / "layer", "w") as layer:
+            layer.add(tmp_path / "content", name)
+        client().api.import_image(str(tmp_path / "layer"), name, "1")
+    try:
+        (project.root / "compose" / "compose.yaml").write_text(f"services: {{one: {{image: '{names[0]}:1'}}}}\n")
+        project.set("PYTHON_IMAGE", f"{names[1]}:1")
+        save_and_load(project, tmp_path / "images.tar", content[:64])
+    finally:
+        for name in names:
+            client().images.remove(f"{name}:1")
+
+
+@pytest.mark.slow
+def test_images_of_the_stack_are_saved_and_loaded(life: Sandbox, tmp_path: Path) -> None:
+    save_and_load(life, tmp_path / "images.tar", b"\x7fELF")
 
 
 def test_config_is_what_compose_takes_it_for_and_hides_secrets(life: Sandbox) -> None:
@@ -459,3 +438,46 @@ def test_the_same_project_from_another_folder_has_the_same_lock(life: Sandbox, t
         assert life.run("status", cwd=twin).code in (0, 1)
     finally:
         interrupt(holder, signal.SIGINT)
+
+
+def test_changed_network_is_recreated_and_rejoined(life: Sandbox) -> None:
+    """A changed network is recreated, and every service is reachable in it again."""
+    network = client().networks.get(f"{life.name}_stock_helper_net").id
+    assert life.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
+    (life.root / "extra.yaml").write_text(EXTRA + "networks: {stock_helper_net: {labels: {level: '2'}}}\n")
+    result = life.up()
+    assert f"remove network {life.name}_stock_helper_net" in result.plan
+    assert client().networks.get(f"{life.name}_stock_helper_net").id != network
+    for name in ("lookout", "db", f"{life.name}-app-1"):
+        assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
+    assert life.run("exec", "watcher", "cat", "/kept/file").out == "here\n"
+    assert healthy(life)
+    assert not life.up().plan
+
+
+def test_followed_logs_survive_restarts_and_end_with_down(shared: Sandbox) -> None:
+    """Followed logs continue after a restart of a service and end when the stack is removed.
+
+    The last test here: it leaves nothing up. The database was started moments ago, and no checkpoint of it is due.
+    """
+    lines: list[str] = []
+
+    def told(service: str, text: str) -> int:
+        return sum(json.loads(line)["result"]["service"] == service and text in line for line in list(lines))
+
+    with shared.start("logs", "-f", "--json", "--tail", "1", "app", "db") as process:
+        reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
+        reader.start()
+        # Whose last line it has shown, that one it follows.
+        eventually(lambda: told("app", "") and told("db", ""))
+        lines.clear()
+        shared.set("LOG_LEVEL", "info")
+        shared.up()  # replaces the app; the database has nothing to say to that
+        eventually(lambda: told("app", "Application startup complete"))
+        assert {json.loads(line)["result"]["service"] for line in lines} == {"app"}
+        assert shared.run("restart").code == 0
+        eventually(lambda: told("app", "Application startup complete") == 2 and told("db", "ready to accept") == 1)
+        assert told("db", "starting PostgreSQL") == 1
+        shared.run("down", "--volumes", "--no-backup", "--yes")  # the watcher's volume has no name to find it by
+        assert process.wait(timeout=PATIENCE) == 0
+        reader.join()

@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 from tests.support.registry import Registry, serving
 from tests.support.sandbox import RUN_PREFIX, Sandbox, base_images, client, sandbox
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 #: A name of the public registry that only these tests' mirror has.
 IMAGE = f"{RUN_PREFIX}mirrored"

@@ -11,6 +11,8 @@ from tests.support.private_engine import PrivateEngine, private_engine
 from tests.support.sandbox import APP_IMAGE, Result, Sandbox, base_images, sandbox
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 SERVICES = ("app", "db", "migrate")
 
 

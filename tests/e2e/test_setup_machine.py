@@ -85,6 +85,7 @@ def test_setup_prepares_a_machine_and_a_rerun_does_nothing(root: Path) -> None:
     assert seconds < 5
 
 
+@pytest.mark.slow
 def test_setup_on_fresh_debian_installs_engine_and_tools() -> None:
     """Not `--privileged`: a machine that has not every capability itself could not give them."""
     script = f"cat > /fresh.py <<'END'\n{FRESH}\nEND\npython3 -B /fresh.py && kill -0 $(cat /var/run/docker.pid)"

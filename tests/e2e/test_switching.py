@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.oracle import assert_nothing_to_do
+from tests.e2e.oracle import assert_nothing_to_do, hasten
 from tests.e2e.steps import healthy, runs
 from tests.support.sandbox import Sandbox, names_of, sandbox
 from tests.support.template import Template
@@ -21,16 +22,17 @@ def ours(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A stack that `stockhelper up` has brought up; each test leaves it running."""
     with sandbox(tmp_path_factory.mktemp("ours")) as made:
         template.copy_into(made)
+        hasten(made)
         made.up()
         yield made
 
 
 @pytest.fixture(scope="module")
 def theirs(swept: None, ours: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A stack that `docker compose up -d` has brought up; `ours` is named for its image."""
+    """A stack that `docker compose up -d --wait` has brought up; `ours` is named for its image."""
     with sandbox(tmp_path_factory.mktemp("theirs")) as made:
-        made.compose("up", "-d")
-        eventually(lambda: healthy(made))
+        hasten(made)
+        made.compose("up", "-d", "--wait")
         yield made
 
 
@@ -46,7 +48,40 @@ def seen_by_compose(project: Sandbox) -> dict[str, str]:
     return {row["Service"]: row["State"] for row in rows}
 
 
+def assert_came_up_well(project: Sandbox) -> None:
+    """Check that the app answers, and that the engine found both services healthy and the migration done."""
+    assert healthy(project)
+    assert project.container("db")["State"]["Health"]["Status"] == "healthy"
+    assert project.container("app")["State"]["Health"]["Status"] == "healthy"
+    assert project.container("migrate")["State"]["ExitCode"] == 0
+
+
 # --- on a stack that stockhelper brought up
+def test_compose_finds_nothing_to_do_after_up(ours: Sandbox) -> None:
+    said = ours.compose("--dry-run", "up", "-d").stderr
+
+    verdicts = re.findall(rf"{ours.name}-(db|app)-1 +(\w+)", said)
+    assert ("db", "Running") in verdicts
+    assert ("app", "Running") in verdicts
+    assert "Create" not in said
+    assert "Recreate" not in said
+
+
+def test_compose_sees_what_up_brought_up(ours: Sandbox) -> None:
+    assert seen_by_compose(ours) == {"db": "running", "migrate": "exited", "app": "running"}
+    assert ours.compose("exec", "-T", "app", "id", "-u").stdout == "10001\n"
+    assert ours.name in ours.compose("ls").stdout
+
+
+def test_compose_changes_nothing_that_up_brought_up(ours: Sandbox) -> None:
+    before = runs(ours, "db", "app")
+
+    ours.compose("up", "-d")
+
+    assert runs(ours, "db", "app") == before
+    assert ours.up().plan == []
+
+
 def test_compose_reads_the_logs_of_a_stack_of_ours(ours: Sandbox) -> None:
     ours.get("/asked-for-by-a-test")
 
@@ -109,7 +144,28 @@ def test_up_recreates_a_container_removed_by_compose(ours: Sandbox) -> None:
     assert_nothing_to_do(ours, "db", "app")
 
 
+def test_compose_removes_a_stack_of_up_and_keeps_its_data(ours: Sandbox) -> None:
+    """Compose removes a stack that `up` started and keeps its data."""
+    ours.compose("down")
+    assert names_of(ours.name) == [f"{ours.name}_postgres_data"]
+
+    ours.up()
+    assert healthy(ours)
+
+
 # --- on a stack that Compose brought up
+def test_compose_starts_a_healthy_stack(theirs: Sandbox) -> None:
+    """Compose starts a healthy stack from the root of the project."""
+    assert_came_up_well(theirs)
+
+
+@pytest.mark.slow
+def test_compose_starts_a_healthy_stack_of_our_file_alone(ours: Sandbox, project: Sandbox) -> None:
+    """The same without a second file: Compose waits for checks that come every 10 and 30 s."""
+    project.compose("up", "-d", "--wait")
+    assert_came_up_well(project)
+
+
 def test_up_adopts_a_stack_of_compose_unchanged(theirs: Sandbox) -> None:
     """`up` adopts a stack that Compose started and changes no container."""
     before = runs(theirs)
@@ -117,7 +173,9 @@ def test_up_adopts_a_stack_of_compose_unchanged(theirs: Sandbox) -> None:
     result = theirs.up()
 
     assert result.plan == []
+    assert result.json["result"]["changed"] is False
     assert runs(theirs) == before
+    assert theirs.run("status").code == 0
 
 
 def test_status_tells_of_a_stack_that_compose_brought_up(theirs: Sandbox) -> None:
@@ -164,6 +222,18 @@ def test_up_applies_a_change_to_a_stack_of_compose(theirs: Sandbox) -> None:
     assert runs(theirs, "db") == {"db": before["db"]}
     assert theirs.container("app")["HostConfig"]["Memory"] == 600 << 20
     assert_nothing_to_do(theirs, "db", "app", environment=changed)
+
+
+def test_down_removes_a_stack_of_compose_and_keeps_its_data(theirs: Sandbox) -> None:
+    """`down` removes a stack that Compose started, and Compose finds the data afterwards."""
+    theirs.psql("INSERT INTO stocks (symbol, name, exchange) VALUES ('600519.SH', 'Kweichow Moutai', 'SH')")
+
+    assert theirs.run("down").code == 0
+    assert names_of(theirs.name) == [f"{theirs.name}_postgres_data"]
+
+    theirs.compose("up", "-d")
+    assert theirs.up().plan == []
+    assert theirs.psql("SELECT name FROM stocks") == "Kweichow Moutai"
 
 
 def test_down_with_volumes_takes_away_all_that_compose_made(theirs: Sandbox) -> None:

@@ -235,11 +235,10 @@ class FakeEngine:
                     cause=f"You cannot remove a {found.status} container {found.id}",
                 )
             del self._containers[found.id]
-            if volumes:
-                named = {bind.split(":")[0] for bind in (found.settings.get("HostConfig") or {}).get("Binds") or ()}
-                for mount in found.mounts:
-                    if mount.name and mount.name not in named and len(mount.name) == len(found.id):
-                        del self._volumes[mount.name]
+            used = {mount.name for other in self._containers.values() for mount in other.mounts}
+            for mount in found.mounts if volumes else ():
+                if mount.is_anonymous and mount.name not in used:
+                    del self._volumes[mount.name]
             self.calls.append(("remove_container", found.name))
             self._changed.notify_all()
 

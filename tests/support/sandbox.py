@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -334,7 +335,7 @@ def _nothing_left(prefix: str) -> bool:
     for resource in found:
         try:
             if isinstance(resource, Container):
-                resource.remove(force=True, v=True)
+                _remove_container(resource)
             else:
                 resource.remove()
         except docker.errors.APIError as error:
@@ -342,6 +343,15 @@ def _nothing_left(prefix: str) -> bool:
             if error.status_code not in (403, 404, 409):
                 raise
     return not found
+
+
+def _remove_container(container: Container) -> None:
+    """Remove a container and its anonymous volumes, also those that it mounts by name, since it was recreated."""
+    container.remove(force=True, v=True)
+    for mount in container.attrs["Mounts"]:
+        if re.fullmatch("[0-9a-f]{64}", mount.get("Name", "")):
+            with contextlib.suppress(docker.errors.NotFound):
+                client().volumes.get(mount["Name"]).remove()
 
 
 def remove_orphaned_leftovers() -> None:
