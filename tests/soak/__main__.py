@@ -93,7 +93,8 @@ def repeat_tests(tests: Sequence[str], seed: int, say: Callable[[str], None], de
     """Run tests against a private engine until the deadline, while processes stop at random."""
     with prepared_engine() as engine, Injector(seed, KINDS, groups_of(engine), say) as injector, ending():
         while time.monotonic() < deadline:
-            engine.load([APP_IMAGE])  # a session of tests removes it at its end
+            # A session of tests looks for the base images, and removes the app's at its end.
+            engine.load([APP_IMAGE, *base_images().values()])
             command = engine.inside(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
             with running(*command, environment=engine.environment) as pytest:
                 try:
@@ -116,7 +117,9 @@ def keep_ledger(folder: Path, seed: int, say: Callable[[str], None], deadline: f
                 with injector.quiet(), suppress(Broken):
                     print("what doctor finds:", stack.run("doctor").out, sep="\n", file=sys.stderr)
                 raise
-        print(f"nothing broke in {rounds} rounds; {dict(injector.counts)} stops; by exit code: {dict(stack.outcomes)}")
+        print(f"{rounds} rounds; {dict(injector.counts)} stops; verbs by exit code: {dict(stack.outcomes)}")
+        if stack.findings:
+            raise Broken("\n".join(stack.findings))
 
 
 @contextmanager
@@ -128,7 +131,7 @@ def prepared_engine() -> Iterator[PrivateEngine]:
             built = project.run("build", fresh=True)
             assert built.code == 0, built.err
         with private_engine() as engine:
-            engine.load([APP_IMAGE, *base_images().values()])
+            engine.load([APP_IMAGE, base_images()["POSTGRES_IMAGE"]])
             yield engine
     finally:
         remove_test_image()

@@ -153,6 +153,8 @@ class Stack:
     def __init__(self, engine: PrivateEngine, project: Sandbox, say: Callable[[str], None], ledger: Path) -> None:
         self.engine, self.project, self._say = engine, project, say
         self.outcomes: Counter[str] = Counter()
+        #: What is wrong, but does not keep the run from going on.
+        self.findings: list[str] = []
         self._backups: list[tuple[Path, State]] = []
         self._succeed("up", "--no-build")
         self._succeed("psql", "-c", "CREATE TABLE ledger (n int)")
@@ -260,17 +262,19 @@ class Stack:
         differences = {state.difference(rows): state for state in reversed(states)}
         if "" not in differences:
             raise Broken("the ledger is wrong: " + "; or ".join(differences))
-        names = self._containers()
-        if names != [f"{self.project.name}-{service}-1" for service in SERVICES]:
-            raise Broken(f"containers other than the services' are left: {names}")
+        self._remove_leftovers()
         differences[""].acknowledged.update(rows)
         return differences[""]
 
-    def _containers(self) -> list[str]:
+    def _remove_leftovers(self) -> None:
+        """Remove the containers that no service has, so that the run can go on, and remember them."""
         engine = docker.DockerClient(base_url=self.engine.url)
         try:
-            listed = engine.containers.list(all=True, filters={"label": PROJECT})
-            return sorted(str(container.name) for container in listed)
+            for container in engine.containers.list(all=True, filters={"label": PROJECT}):
+                if container.name not in [f"{self.project.name}-{service}-1" for service in SERVICES]:
+                    self.findings.append(f"{container.name} was left ({container.status}): {container.attrs['Args']}")
+                    self._say(f"finding    {self.findings[-1]}")
+                    container.remove(force=True)
         finally:
             engine.close()
 
