@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import environment, properties
+from tests.support import environment
 from tests.support.sandbox import (
     RUN_PREFIX,
     Sandbox,
@@ -27,16 +27,6 @@ environment.begin()
 
 #: Whether a test of this session, or of one of its workers, used the engine.
 _USED = pytest.StashKey[bool]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Choose what property tests draw, before any of them is read."""
-    properties.choose_profile(config)
-
-
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say how what property tests draw at random is drawn again."""
-    return properties.header(config)
 
 
 @pytest.fixture(scope="session")

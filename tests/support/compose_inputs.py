@@ -655,7 +655,7 @@ def projects(draw: DrawFn) -> dict[str, Any]:
     tree["services"] = {}
     for number, name in enumerate(names, 1):
         service = draw(services(names[number:], complete=True))
-        if bases and draw(st.booleans()):
+        if draw(st.booleans()) and bases:
             service = {"<<": draw(st.sampled_from([bases[0], bases])), **service}
         tree["services"][name] = service
     return tree | draw(_RESOURCES)

@@ -7,16 +7,21 @@ run.
 
 from __future__ import annotations
 
+import os
+import random
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.support import budgets, leftovers
 from tests.support.budgets import Costs, Meter
+
+#: Whether property tests draw other examples in each run; see `tests/support/properties.py`.
+_SOAKING: Final = bool(os.environ.get("SOAK"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     leftovers.mark_run()
+    if _SOAKING and config.getoption("--hypothesis-seed", None) is None:
+        config.option.hypothesis_seed = str(random.randrange(2**32))
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Measure(), "stockhelper-measure")
     else:
@@ -32,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(run, "stockhelper-run")
         if not config.getoption("numprocesses", None):
             config.pluginmanager.register(Measure(), "stockhelper-measure")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say how what property tests draw at random is drawn again."""
+    return f"soak: --hypothesis-seed={config.getoption('--hypothesis-seed')}" if _SOAKING else None
 
 
 @pytest.hookimpl(trylast=True)

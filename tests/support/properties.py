@@ -12,10 +12,8 @@ The seed is in the report's header; with it the same tests draw the same example
 from __future__ import annotations
 
 import os
-import random
 from typing import Final
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
@@ -34,6 +32,9 @@ settings.register_profile(
 settings.register_profile(
     "soak", settings.get_profile("repeatable"), derandomize=False, print_blob=True, max_examples=SOAK_EXAMPLES
 )
+settings.load_profile("soak" if SOAKING else "repeatable")
+# Hypothesis also draws constants of the modules that are loaded: examples would depend on which tests ran before.
+providers._get_local_constants = lambda: providers._local_constants
 
 
 def examples(usual: int = PURE_EXAMPLES, *, fixtures_shared: bool = False) -> settings:
@@ -45,19 +46,3 @@ def examples(usual: int = PURE_EXAMPLES, *, fixtures_shared: bool = False) -> se
     return settings(
         max_examples=SOAK_EXAMPLES if SOAKING else usual, suppress_health_check=[HealthCheck.too_slow, *shared]
     )
-
-
-def choose_profile(config: pytest.Config) -> None:
-    """Load the profile of this run, and choose the seed of a random one unless it is given."""
-    settings.load_profile("soak" if SOAKING else "repeatable")
-    # Hypothesis also draws constants of the modules that are loaded: examples would depend on which tests ran before.
-    providers._get_local_constants = lambda: providers._local_constants
-    if SOAKING and config.getoption("--hypothesis-seed") is None:
-        config.option.hypothesis_seed = str(random.randrange(2**32))
-
-
-def header(config: pytest.Config) -> list[str]:
-    """Return the lines of the report's header that say how a random run is repeated."""
-    if not SOAKING:
-        return []
-    return [f"soak: {SOAK_EXAMPLES} examples a test, --hypothesis-seed={config.getoption('--hypothesis-seed')}"]
