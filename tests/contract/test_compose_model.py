@@ -201,6 +201,8 @@ BROKEN = {
     "host twice": "services: {a: {image: x, extra_hosts: ['h:1.1.1.1', 'h:1.1.1.1']}}",
     "external and empty labels": "services: {a: {image: x, volumes: ['v:/v']}}\n"
     "volumes: {v: {external: true, labels: {}}}",
+    "text for a mapping of an extension": "services: {a: {image: x}}\nx-a: {b: {c: d}}\n---\nx-a: {b: text}",
+    "mapping for a list of an extension": "services: {a: {image: x}}\nx-a: [1]\n---\nx-a: {b: 1}",
 }
 
 #: What completes `services: {a: {image: x}, b: {image: y}}`.
