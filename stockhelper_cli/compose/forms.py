@@ -24,6 +24,16 @@ from stockhelper_cli.compose.document import KeyPath, Map, Position, Seq, locate
 from stockhelper_cli.errors import ConfigError
 
 
+class OtherKindError(ValueError):
+    """A later file's value that cannot complete an earlier one's: that is of a `kind`, and this at `path` is not."""
+
+    def __init__(self, kind: str, path: KeyPath = ()) -> None:
+        """Hold what it would have to be, and its path from where the merge began."""
+        super().__init__(f"must be {kind}, as it is in a file before")
+        self.kind = kind
+        self.path = path
+
+
 @dataclass(frozen=True)
 class Context:
     """What reading needs to know: where relative paths start, the variables, and where warnings go.
@@ -425,7 +435,10 @@ def _merge_maps(base: Map, over: Map, form: Callable[[str], Form]) -> Map:
     result = Map(base)
     result.at.update(base.at)
     for name, entry in over.items():
-        merged = form(name).merge(base[name], entry) if name in base else entry
+        try:
+            merged = form(name).merge(base[name], entry) if name in base else entry
+        except OtherKindError as error:
+            raise OtherKindError(error.kind, (name, *error.path)) from None
         result.put(name, merged, over.at.get(name) if name not in base or entry is not None else None)
     return result
 
@@ -439,6 +452,8 @@ class Anything(Form):
             return _merge_maps(base, over, lambda name: self)
         if isinstance(base, Seq) and isinstance(over, Seq):
             return Seq([*base, *over], [*base.at, *over.at])
+        if isinstance(base, (Map, Seq)) and over is not None:
+            raise OtherKindError("a mapping" if isinstance(base, Map) else "a list")
         return super().merge(base, over)
 
 

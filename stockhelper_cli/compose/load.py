@@ -16,7 +16,7 @@ from typing import Any
 from stockhelper_cli.compose import consistency
 from stockhelper_cli.compose.document import Document, KeyPath, Map, Position, Seq, locate, read_documents
 from stockhelper_cli.compose.dotenv import Dotenv, load_dotenv, place_of
-from stockhelper_cli.compose.forms import Context, Place, dotted
+from stockhelper_cli.compose.forms import Context, OtherKindError, Place, dotted
 from stockhelper_cli.compose.interpolate import InterpolationError, interpolate, variables_in
 from stockhelper_cli.compose.keys import FILE, NETWORK, SECRET, SERVICE, VOLUME
 from stockhelper_cli.compose.model import Network, Project, Secret, Service, Volume
@@ -163,7 +163,11 @@ class _Loading:
         long = FILE.canonical(raw, Place(self.context(directory, raw, file)))
         for replaced in document.replaced:
             _remove(tree, replaced)
-        merged = FILE.merge(tree, long)
+        try:
+            merged = FILE.merge(tree, long)
+        except OtherKindError as error:
+            place = Place(self.context(directory, long, file), error.path)
+            raise place.refuse(str(error)) from error
         assert isinstance(merged, Map)
         return merged
 

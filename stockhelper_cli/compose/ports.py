@@ -64,7 +64,8 @@ def _address(text: str) -> str:
     """Return the address of a short form, where one of IPv6 stands in brackets."""
     if ":" in text and not (text.startswith("[") and text.endswith("]")):
         raise ValueError(f"{text!r} is not an IP address; write one of IPv6 in brackets")
-    return _ip(text.removeprefix("[").removesuffix("]"))
+    bare = text.removeprefix("[").removesuffix("]")
+    return _ip(bare) if bare else ""
 
 
 def _ip(bare: str) -> str:

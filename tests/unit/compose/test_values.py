@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from stockhelper_cli.compose import values
@@ -29,7 +31,7 @@ def test_a_duration_is_written_in_gos_style(text: str) -> None:
     assert values.format_duration(values.parse_duration(text)) == DURATIONS[text]
 
 
-@pytest.mark.parametrize("text", ["", "10", "1y", "s", ".s", "1 s", "one", "1s2"])
+@pytest.mark.parametrize("text", ["", "10", "1y", "s", ".s", "1 s", "one", "1s2", "１s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         values.parse_duration(text)
@@ -43,10 +45,26 @@ def test_a_size_counts_in_1024s(text: str) -> None:
     assert values.parse_size(text) == SIZES[text]
 
 
-@pytest.mark.parametrize("value", ["1z", "", "g", "1 2", "-1", "1ib", 1.5, True, None])
+@pytest.mark.parametrize("value", ["1z", "", "g", "1 2", "-1", "1ib", "１g", 1.5, True, None])
 def test_what_is_no_size_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="size"):
         values.parse_size(value)
+
+
+@pytest.mark.parametrize(
+    ("reader", "value"),
+    [
+        (values.parse_duration, "2562047h47m16.9s"),
+        (values.parse_size, "9999999p"),
+        (values.parse_integer, "-9223372036854775809"),
+        (values.parse_integer, 1e19),
+        (values.parse_float, 3.5e38),
+    ],
+)
+def test_a_number_that_go_cannot_hold_is_refused(reader: Callable[[object], object], value: object) -> None:
+    """Compose refuses some of these, and wraps the others around to numbers that nobody wrote."""
+    with pytest.raises(ValueError, match="too large"):
+        reader(value)
 
 
 def test_minus_one_is_without_a_limit() -> None:
