@@ -50,6 +50,9 @@ _ASSIGNMENT: Final = re.compile(rf"([\w.-]*(?:{_WORDS}))=(.+)", re.IGNORECASE | 
 #: The word of a command line after which a secret comes.
 _OPTION: Final = re.compile(rf"--[\w-]*(?:{_WORDS})", re.IGNORECASE)
 
+#: What Go's JSON writes otherwise than Python's: that of the engine, and of Compose.
+_GO_ESCAPES: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
+
 
 class Secrets:
     """The secrets that stand in what it was told of, and how to show anything without them."""
@@ -121,6 +124,13 @@ def _words(entries: Sequence[Any]) -> Iterator[tuple[Any, bool]]:
         announced = isinstance(entry, str) and _OPTION.fullmatch(entry) is not None
 
 
+def _in_json(text: str) -> Iterator[str]:
+    for ascii_only in (True, False):
+        written = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield written
+        yield written.translate(_GO_ESCAPES)
+
+
 def _forms(value: str) -> Iterator[str]:
     """Yield the ways in which a secret is written: in URLs, JSON, YAML, SQL, shells, and in base64 within anything."""
     yield value
@@ -128,9 +138,9 @@ def _forms(value: str) -> Iterator[str]:
     for encoded in (quote(value), quote(value, safe=""), quote_plus(value)):
         yield encoded
         yield re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), encoded)
-    for escaped in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
-        yield escaped
-        yield json.dumps(escaped)[1:-1]  # JSON in JSON: a service's line in an engine's answer
+    for written in _in_json(value):
+        yield written
+        yield from _in_json(written)  # JSON in JSON: a service's line in an engine's answer
     yield repr(value)[1:-1]
     for quoted in ("''", "'\\''", "'\"'\"'"):
         yield value.replace("'", quoted)

@@ -35,6 +35,12 @@ def go_json(text: str) -> str:
     return re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", written)
 
 
+def in_yaml(value: str) -> str:
+    """Return a text as YAML has it, without the quotes that it may be in."""
+    written = yaml.safe_dump(value, allow_unicode=True, width=4096).removesuffix("...\n").removesuffix("\n")
+    return written[1:-1] if written[0] in "'\"" else written
+
+
 WRITTEN: dict[str, Callable[[str], str]] = {
     "plain": str,
     "in an URL": quote,
@@ -46,16 +52,12 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "in Go's JSON": lambda value: go_json(value)[1:-1],
     "in JSON within JSON": lambda value: json.dumps(json.dumps(value))[3:-3],
     "in Go's JSON within JSON": lambda value: go_json(go_json(value))[3:-3],
-    "in YAML": lambda value: re.sub(r"\A['\"]|['\"]?\n(\.\.\.\n)?\Z", "", as_yaml(value)),
+    "in YAML": in_yaml,
     "in Python": lambda value: repr(value)[1:-1],
     "in SQL": lambda value: value.replace("'", "''"),
     "in a shell": lambda value: shlex.quote(value).strip("'"),
     "in a compose file": lambda value: value.replace("$", "$$"),
 }
-
-
-def as_yaml(value: str) -> str:
-    return yaml.safe_dump(value, allow_unicode=True, width=4096)
 
 
 @examples(300)
