@@ -1,6 +1,7 @@
 """What the tests need of the machine, beyond Python packages: an engine, base images, the real Compose, and a browser.
 
-Run by `make test`. Whatever is missing and cannot be had ends the run here: no test is skipped for it.
+Run by `make test`; with `fast`, by `make test-fast`, whose tests need an engine and PostgreSQL's image alone. Whatever
+is missing and cannot be had ends the run here: no test is skipped for it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tests.support.sandbox import NEXT_POSTGRES, sandbox
 
 if __name__ == "__main__":
     code = run(["--directory", str(ROOT), "--yes", "setup"])
-    if code:
+    if code or sys.argv[1:] == ["fast"]:
         sys.exit(code)
     # The major that the tests upgrade to and what watches the stack, while the rest is made; where they are there
     # already, this takes no time.
