@@ -51,7 +51,7 @@ _ASSIGNMENT: Final = re.compile(rf"([\w.-]*(?:{_WORDS}))=(.+)", re.IGNORECASE | 
 _OPTION: Final = re.compile(rf"--[\w-]*(?:{_WORDS})", re.IGNORECASE)
 
 #: What Go's JSON writes otherwise than Python's: that of the engine, and of Compose.
-_GO_ESCAPES: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
+_GO_ESCAPES: Final = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"})
 
 
 class Secrets:

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from docker import DockerClient
 from docker.errors import APIError
 
 from stockhelper_cli.engine.protocol import BuildOptions, Container, Engine, ExecResult
@@ -145,11 +146,22 @@ class Lab:
             self.engine.change(name, status="paused")
         else:
             with closing(client()) as sdk:
-                sdk.api.pause(name)
+                eventually(lambda: _is_paused(sdk, name))
 
     def container(self, suffix: str = "one") -> Container:
         """Return one of this test's containers."""
         return self.engine.container(self.name(suffix))
+
+
+def _is_paused(sdk: DockerClient, name: str) -> bool:
+    """Pause a container; return whether it is. Under load a kernel takes longer to freeze one than an engine waits."""
+    try:
+        sdk.api.pause(name)
+    except APIError as error:
+        if "unable to freeze" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _has_come_to_its_loop(name: str) -> bool:

@@ -1,6 +1,7 @@
 """What the tests need of the machine, beyond Python packages: an engine, base images, the real Compose, and a browser.
 
-Run by `make test`. Whatever is missing and cannot be had ends the run here: no test is skipped for it.
+Run by `make test`; with `fast`, by `make test-fast`, whose tests need an engine and PostgreSQL's image alone. Whatever
+is missing and cannot be had ends the run here: no test is skipped for it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if __name__ == "__main__":
         shutil.copy(ROOT / ".env.example", bare)
         shutil.copytree(ROOT / "docker" / "base", Path(bare) / "docker" / "base")
         set_up(Path(bare))
+    if sys.argv[1:] == ["fast"]:  # for tests that bring up no stack
+        sys.exit()
     # The major that the tests upgrade to and what watches the stack, while the rest is made; where they are there
     # already, this takes no time.
     further = {"POSTGRES_IMAGE": NEXT_POSTGRES, "COMPOSE_PROFILES": "monitoring"}

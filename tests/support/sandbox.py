@@ -20,11 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import docker
 import docker.errors
-import httpx
 import psutil
 from docker.models.containers import Container
 
@@ -40,6 +39,9 @@ from tests.support.environment import FETCHING, without_settings
 from tests.support.in_process import run_in_process
 from tests.support.ports import free_port
 from tests.support.waiting import eventually, request
+
+if TYPE_CHECKING:
+    import httpx
 
 #: The names of this run begin so: another run, at the same time on the same engine, keeps its own.
 RUN_PREFIX = f"{PREFIX}{os.getpid()}-"

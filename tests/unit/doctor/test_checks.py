@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from stockhelper_app import db
 from stockhelper_cli.doctor import connections
 from stockhelper_cli.doctor.check import Check
 from stockhelper_cli.doctor.checks.config_mounts import ConfigMounts
@@ -124,4 +123,6 @@ def test_a_registry_is_the_part_of_a_name_that_can_be_a_host(reference: str, reg
 
 def test_connection_reserve_matches_the_service() -> None:
     """The doctor counts the same extra connections of the app as the service."""
+    from stockhelper_app import db  # here, as the service's libraries would cost each run of the unit tests a second
+
     assert connections._BESIDES == db._BESIDES
