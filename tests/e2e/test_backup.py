@@ -86,7 +86,7 @@ def found(project: Sandbox, elsewhere: Mapping[str, str]) -> list[Backup]:
     return find_all(Path(elsewhere["BACKUP_DIR"]), project.name)
 
 
-@pytest.mark.long("the one round in `make test`: made, verified, restored")
+@pytest.mark.long("brings up the stack; a backup is made, verified and restored")
 def test_a_backup_is_verified_and_brings_back_what_was_there(kept: Sandbox, backup: Path) -> None:
     answer = kept.run("backup", "verify", str(backup), "--json").json["result"]["verified"][0]
     assert (answer["verified"] is not None, answer["rows"], answer["revisions"]) == (True, 2002, [HEAD])
@@ -211,7 +211,6 @@ def test_dump_of_pg_dump_replaces_a_database_in_use(kept: Sandbox, backup: Path,
     assert kept.psql(COUNT) == "2000"
 
 
-@pytest.mark.long("encrypted backups in `make test`: the rest of them is slow")
 def test_encrypted_backup_is_verified_and_restored(kept: Sandbox, elsewhere: Mapping[str, str], tmp_path: Path) -> None:
     """An encrypted backup is made and verified without a key on the machine, and restored with its key."""
     identity = pyrage.x25519.Identity.generate()

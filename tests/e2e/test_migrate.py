@@ -138,7 +138,6 @@ def test_up_with_image_older_than_sources_suggests_build(stage: Release) -> None
     assert project.run("migrate", "current").out.strip() == "test (head)"
 
 
-@pytest.mark.long("a restore, which stops and starts the app")
 def test_third_migration_fails_and_printed_restore_works(stage: Release) -> None:
     """If the third of three migrations fails, the first two stay, and the printed `restore` undoes them."""
     project, head = stage.project, stage.head
@@ -291,7 +290,6 @@ def test_failed_backup_blocks_the_migration(stage: Release, command: str, again:
     assert backups(project) == before
 
 
-@pytest.mark.long("the way that every change of the schema takes")
 @pytest.mark.parametrize("command", ["up", pytest.param("migrate", marks=pytest.mark.slow)])
 def test_pending_migration_is_applied_after_a_full_backup(stage: Release, command: str) -> None:
     """A pending migration is applied after a verified backup of every row."""

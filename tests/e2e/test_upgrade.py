@@ -75,46 +75,6 @@ def named(project: Sandbox) -> str:
     return load_dotenv(project.root / ".env")["POSTGRES_VOLUME"].removeprefix(f"{project.name}_")
 
 
-@pytest.mark.long("the one upgrade in `make test`: there and back, under writes")
-def test_upgrade_keeps_every_row_and_can_be_rolled_back(old: Sandbox) -> None:
-    """An upgrade keeps every acknowledged row, and the previous volume can be used again."""
-    explained(old.run("up"), 3, "is of PostgreSQL 15, and the image is PostgreSQL 17", "next: stockhelper db upgrade")
-    old.psql("CREATE TABLE acknowledged (id int PRIMARY KEY)")
-    insert = "INSERT INTO acknowledged VALUES ($i) RETURNING id; SELECT pg_sleep(0.01);"
-    inserts = f'for i in $(seq 1000000); do echo "{insert}"; done'
-    writing = ["docker", "exec", f"{old.name}-db-1", "sh", "-c", f"{inserts} | psql -XAtqU stockhelper stockhelper"]
-    with subprocess.Popen(writing, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout
-        heard = [process.stdout.readline()]
-        answer = upgraded(old)
-        heard += process.stdout.readlines()
-    last = max(int(line) for line in heard if line.strip().isdigit())
-    assert old.psql(f"SELECT count(*) FROM acknowledged WHERE id <= {last}") == str(last)
-    assert old.psql(NEWEST).startswith("stockhelper.backed_up=")
-    assert (major(old), old.psql(COUNT), healthy(old)) == ("17", "2000", True)
-    assert old.psql(COUNT, user="stockhelper_app") == "2000"
-    assert old.psql("SHOW work_mem") == "5MB"
-    assert (
-        old.psql("SELECT rolname FROM pg_database d JOIN pg_roles r ON r.oid = datdba WHERE datname = 'other'")
-        == "reader"
-    )
-    login = 'PGPASSWORD="of reader" psql -h "$(hostname)" -U reader -d other -XAtqc "SELECT 1"'
-    assert execute(client().containers.get(f"{old.name}-db-1"), "sh", "-c", login) == (0, "1\n")
-    assert (named(old), volumes(old)) == ("postgres_17", {"postgres_data", "postgres_17"})
-    verified = old.run("backup", "list", "--json").json["result"]["backups"][0]
-    assert (verified["file"], bool(verified["verified"])) == (answer["backup"], True)
-    assert not old.up().plan
-    assert "Recreate" not in old.compose("--dry-run", "up", "-d", "db").stderr
-    assert not upgraded(old)["changed"]
-
-    old.set("POSTGRES_IMAGE", answer["before"]["image"])
-    explained(old.run("db", "upgrade"), 3, "a database can be moved to a newer major only")
-    explained(old.run("up"), 3, "set POSTGRES_VOLUME to the former volume")
-    old.set("POSTGRES_VOLUME", answer["before"]["volume"])
-    old.up()
-    assert (major(old), old.psql(COUNT), healthy(old)) == ("15", "2000", True)
-
-
 @pytest.mark.slow
 def test_what_cannot_be_restored_leaves_the_old_stack_as_it_was(old: Sandbox) -> None:
     """A view on what the next major has no more: its server refuses the dump."""
@@ -165,6 +125,46 @@ def test_interrupted_it_starts_the_old_stack_again(old: Sandbox) -> None:
         _, err = process.communicate(timeout=TIME_LIMIT)
     assert process.returncode == 130, err
     assert (healthy(old), major(old), named(old), volumes(old)) == (True, "15", "postgres_data", {"postgres_data"})
+
+
+@pytest.mark.long("the one upgrade in `make test`: there and back, under writes")
+def test_upgrade_keeps_every_row_and_can_be_rolled_back(old: Sandbox) -> None:
+    """An upgrade keeps every acknowledged row, and the previous volume can be used again."""
+    explained(old.run("up"), 3, "is of PostgreSQL 15, and the image is PostgreSQL 17", "next: stockhelper db upgrade")
+    old.psql("CREATE TABLE acknowledged (id int PRIMARY KEY)")
+    insert = "INSERT INTO acknowledged VALUES ($i) RETURNING id; SELECT pg_sleep(0.01);"
+    inserts = f'for i in $(seq 1000000); do echo "{insert}"; done'
+    writing = ["docker", "exec", f"{old.name}-db-1", "sh", "-c", f"{inserts} | psql -XAtqU stockhelper stockhelper"]
+    with subprocess.Popen(writing, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        heard = [process.stdout.readline()]
+        answer = upgraded(old)
+        heard += process.stdout.readlines()
+    last = max(int(line) for line in heard if line.strip().isdigit())
+    assert old.psql(f"SELECT count(*) FROM acknowledged WHERE id <= {last}") == str(last)
+    assert old.psql(NEWEST).startswith("stockhelper.backed_up=")
+    assert (major(old), old.psql(COUNT), healthy(old)) == ("17", "2000", True)
+    assert old.psql(COUNT, user="stockhelper_app") == "2000"
+    assert old.psql("SHOW work_mem") == "5MB"
+    assert (
+        old.psql("SELECT rolname FROM pg_database d JOIN pg_roles r ON r.oid = datdba WHERE datname = 'other'")
+        == "reader"
+    )
+    login = 'PGPASSWORD="of reader" psql -h "$(hostname)" -U reader -d other -XAtqc "SELECT 1"'
+    assert execute(client().containers.get(f"{old.name}-db-1"), "sh", "-c", login) == (0, "1\n")
+    assert (named(old), volumes(old)) == ("postgres_17", {"postgres_data", "postgres_17"})
+    verified = old.run("backup", "list", "--json").json["result"]["backups"][0]
+    assert (verified["file"], bool(verified["verified"])) == (answer["backup"], True)
+    assert not old.up().plan
+    assert "Recreate" not in old.compose("--dry-run", "up", "-d", "db").stderr
+    assert not upgraded(old)["changed"]
+
+    old.set("POSTGRES_IMAGE", answer["before"]["image"])
+    explained(old.run("db", "upgrade"), 3, "a database can be moved to a newer major only")
+    explained(old.run("up"), 3, "set POSTGRES_VOLUME to the former volume")
+    old.set("POSTGRES_VOLUME", answer["before"]["volume"])
+    old.up()
+    assert (major(old), old.psql(COUNT), healthy(old)) == ("15", "2000", True)
 
 
 @pytest.mark.slow

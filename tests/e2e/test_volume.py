@@ -132,6 +132,7 @@ def test_first_start_killed_before_the_server_is_repeated(fresh: Sandbox) -> Non
     assert healthy(fresh)
 
 
+@pytest.mark.long("two first starts of a stack of its own")
 def test_missing_database_is_created_only_without_tables(fresh: Sandbox) -> None:
     """A database that does not exist is created only while the volume holds no table."""
     fresh.up("db")
@@ -147,7 +148,6 @@ def test_missing_database_is_created_only_without_tables(fresh: Sandbox) -> None
     assert healthy(fresh)
 
 
-@pytest.mark.long("a first start that is killed, and a whole one after it")
 @pytest.mark.parametrize(
     "log",
     [
