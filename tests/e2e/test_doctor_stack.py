@@ -405,7 +405,7 @@ def test_an_app_that_cannot_reach_its_database_tells_so(shared: Sandbox) -> None
     lost = {"COMPOSE_FILE": "compose/compose.yaml:over.yaml"}
     container(shared, "app").remove(force=True, v=True)
     try:
-        error = run_patiently(shared, "up", "--timeout", "10", "--json", environment=lost).json["error"]
+        error = run_patiently(shared, "up", "--timeout", "5", "--json", environment=lost).json["error"]
         assert (error["code"], [f["id"] for f in error["findings"]]) == ("service.unhealthy", ["app.health"])
         eventually(lambda: health(shared) == 503 and b"database not reachable" in container(shared, "app").logs(tail=8))
         told = names_only(shared, "app.health", environment=lost).told("app.health")

@@ -67,7 +67,7 @@ def test_release_that_times_out_is_rolled_back(standing: Sandbox) -> None:
     """A release that never becomes healthy times out, and the old container runs again."""
     before = runs(standing, "app")["app"][0]
     change(standing, "app", command='[sh, -c, "echo idling; exec sleep 600"]', stop_grace_period="1s")
-    explained(standing.run("up", "--timeout", "10"), 5, "app did not get healthy within 10 s", "  | idling")
+    explained(standing.run("up", "--timeout", "5"), 5, "app did not get healthy within 5 s", "  | idling")
     assert eventually(lambda: healthy(standing))
     assert runs(standing, "app")["app"][0] == before
 

@@ -17,7 +17,7 @@ from tests.e2e.listening import listening, own_address
 from tests.e2e.release import Release
 from tests.e2e.steps import explained, healthy, refused, runs
 from tests.support.revisions import HEAD
-from tests.support.sandbox import APP_IMAGE, Sandbox, base_images, client, interrupt
+from tests.support.sandbox import APP_IMAGE, TIME_LIMIT, Sandbox, base_images, client, interrupt
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.engine
@@ -251,7 +251,7 @@ def test_changed_source_replaces_migrate_and_app_only(release: Release) -> None:
 def test_image_built_by_compose_is_used_with_a_warning(release: Release) -> None:
     """An image that Compose built is used with a warning until `--build` replaces it."""
     project = release.project
-    project.compose("build")
+    project.compose("build", seconds=4 * TIME_LIMIT)  # nothing of it is in the builder's cache
     assert BUILD_INPUTS not in client().images.get(release.image).labels
 
     first = project.up()

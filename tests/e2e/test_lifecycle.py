@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -185,18 +186,6 @@ def test_a_volume_that_others_made_is_used_and_told(life: Sandbox) -> None:
         (life.root / "extra.yaml").write_text(EXTRA)
         life.up()
         volume.remove()
-
-
-def test_dependent_restarts_after_its_service_is_replaced(life: Sandbox) -> None:
-    """A service that depends on a replaced one with `restart: true` restarts after it."""
-    before = runs(life, "watcher", "app")
-    (life.root / "extra.yaml").write_text(EXTRA + "  db: {pids_limit: 190}\n")
-    life.up()
-    after = runs(life, "watcher", "app")
-    assert after["app"] == before["app"]
-    assert after["watcher"][0] == before["watcher"][0]
-    assert after["watcher"][1] != before["watcher"][1]
-    assert eventually(lambda: healthy(life))
 
 
 def test_an_orphan_is_named_and_removed_on_demand(life: Sandbox) -> None:
@@ -423,8 +412,6 @@ def test_migrate_asks_and_answers_through_the_image(life: Sandbox) -> None:
 
 
 def test_the_same_project_from_another_folder_has_the_same_lock(life: Sandbox, tmp_path: Path) -> None:
-    import shutil
-
     twin = tmp_path / "twin"
     shutil.copytree(life.root, twin)
     (life.root / "extra.yaml").write_text(
@@ -440,21 +427,37 @@ def test_the_same_project_from_another_folder_has_the_same_lock(life: Sandbox, t
         interrupt(holder, signal.SIGINT)
 
 
-def test_changed_network_is_recreated_and_rejoined(life: Sandbox) -> None:
+# --- what recreates a part or all of the stack; the last two take it as the test before left it
+
+
+def test_dependent_restarts_after_its_service_is_replaced(life: Sandbox) -> None:
+    """A service that depends on a replaced one with `restart: true` restarts after it."""
+    before = runs(life, "watcher", "app")
+    (life.root / "extra.yaml").write_text(EXTRA + "  db: {pids_limit: 190}\n")
+    life.up()
+    after = runs(life, "watcher", "app")
+    assert after["app"] == before["app"]
+    assert after["watcher"][0] == before["watcher"][0]
+    assert after["watcher"][1] != before["watcher"][1]
+    assert eventually(lambda: healthy(life))
+
+
+def test_changed_network_is_recreated_and_rejoined(shared: Sandbox) -> None:
     """A changed network is recreated, and every service is reachable in it again."""
-    network = client().networks.get(f"{life.name}_stock_helper_net").id
-    assert life.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
-    (life.root / "extra.yaml").write_text(EXTRA + "networks: {stock_helper_net: {labels: {level: '2'}}}\n")
-    result = life.up()
-    assert f"remove network {life.name}_stock_helper_net" in result.plan
-    assert client().networks.get(f"{life.name}_stock_helper_net").id != network
-    for name in ("lookout", "db", f"{life.name}-app-1"):
-        assert life.run("exec", "app", "getent", "hosts", name).code == 0, name
-    assert life.run("exec", "watcher", "cat", "/kept/file").out == "here\n"
-    assert healthy(life)
-    assert not life.up().plan
+    network = client().networks.get(f"{shared.name}_stock_helper_net").id
+    assert shared.run("exec", "-u", "root", "watcher", "sh", "-c", "echo here > /kept/file").code == 0
+    (shared.root / "extra.yaml").write_text(EXTRA + "networks: {stock_helper_net: {labels: {level: '2'}}}\n")
+    result = shared.up()
+    assert f"remove network {shared.name}_stock_helper_net" in result.plan
+    assert client().networks.get(f"{shared.name}_stock_helper_net").id != network
+    for name in ("lookout", "db", f"{shared.name}-app-1"):
+        assert shared.run("exec", "app", "getent", "hosts", name).code == 0, name
+    assert shared.run("exec", "watcher", "cat", "/kept/file").out == "here\n"
+    assert healthy(shared)
+    assert not shared.up().plan
 
 
+@pytest.mark.long("follows an app that is replaced, the restart of the whole stack, and its end")
 def test_followed_logs_survive_restarts_and_end_with_down(shared: Sandbox) -> None:
     """Followed logs continue after a restart of a service and end when the stack is removed.
 

@@ -183,7 +183,11 @@ class Sandbox:
         return result
 
     def compose(
-        self, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        check: bool = True,
+        environment: Mapping[str, str] | None = None,
+        seconds: float = TIME_LIMIT,
     ) -> subprocess.CompletedProcess[str]:
         """Run the real `docker compose` in it."""
         from tests.support.compose_cli import compose_command
@@ -194,7 +198,7 @@ class Sandbox:
             env=self.environment(environment or {}),
             capture_output=True,
             text=True,
-            timeout=TIME_LIMIT,
+            timeout=seconds,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
