@@ -32,6 +32,7 @@ from tests.support.compose_inputs import (
     env_files,
     interpolated,
     projects,
+    single_values,
     stacks,
 )
 from tests.support.properties import JUDGED_EXAMPLES, examples
@@ -48,6 +49,8 @@ STRICTER = {
     r"is set a second time": "Compose takes the last one of an env file",
     r"the quote that ['\"] opens is not closed": "Compose takes an apostrophe lines below for the missing quote",
     r"has the unknown option": "Compose drops an option of a mount that it does not know without a word",
+    r"networks\.\S+: an external one is made elsewhere": "Compose drops all but the name of an external network",
+    r"is too large": "Compose makes another number of it",
     r"is mounted already": "Compose drops one of two mounts or refuses both, by how their paths are written",
 }
 
@@ -133,6 +136,12 @@ def test_variables_in_text_are_replaced_as_by_compose(texts: list[str]) -> None:
 @given(badly_interpolated())
 def test_a_form_of_no_variable_is_refused_by_compose_too(text: str) -> None:
     environment({}, {"environment": {"V": text}})
+
+
+@examples(JUDGED_EXAMPLES)
+@given(documents(single_values()))
+def test_a_single_value_means_what_it_does_to_compose(text: str) -> None:
+    judged({"compose.yaml": text})
 
 
 @examples(JUDGED_EXAMPLES)

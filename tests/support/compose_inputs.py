@@ -487,7 +487,7 @@ SERVICE_KEYS: Final[Mapping[str, SearchStrategy[Any]]] = {
         _lists(st.sampled_from(["h:1.1.1.1", "i=2.2.2.2", "h=2.2.2.2", "j:::1", "k=[::1]", "l:host-gateway"])),
         st.dictionaries(st.sampled_from(["h", "i"]), st.one_of(_ADDRESSES, _lists(_ADDRESSES)), max_size=2),
     ),
-    "group_add": _lists(st.sampled_from([5, "5", "users"])),
+    "group_add": _lists(st.sampled_from([5, "7", "users"])),
     "healthcheck": st.fixed_dictionaries(
         {},
         optional={
@@ -496,7 +496,7 @@ SERVICE_KEYS: Final[Mapping[str, SearchStrategy[Any]]] = {
             ),
             "interval": DURATIONS,
             "timeout": DURATIONS,
-            "retries": COUNTS,
+            "retries": st.sampled_from([0, 5, "7", "${MISSING:-9}"]),
             "start_period": DURATIONS,
             "start_interval": DURATIONS,
             "disable": FLAGS,
@@ -613,7 +613,8 @@ _VOLUMES = st.one_of(
         {},
         optional={
             "driver": st.just("local"),
-            "labels": PAIRS,
+            # Compose refuses a label of a volume that stands twice, in one list or in two files.
+            "labels": st.dictionaries(_VARIABLE_NAMES, SCALARS, max_size=4),
             "name": st.sampled_from(["named", "${MISSING:-v}"]),
             "driver_opts": st.just({"type": "none", "o": "bind", "device": "./device"}),
         },
@@ -637,6 +638,10 @@ _EXTENSIONS = st.dictionaries(
 )
 #: What services may take from an anchor with `<<`.
 _COMMON: Final = ("environment", "labels", "logging", "restart", "healthcheck", "cap_drop", "user", "init")
+
+
+#: Keys of which a later file may reset single entries.
+_RESET_WITHIN: Final = ("healthcheck", "logging", "networks", "depends_on", "x-own")
 
 
 @st.composite
@@ -674,11 +679,15 @@ def overrides(draw: DrawFn, names: Sequence[str]) -> dict[str, Any]:
                     service[key] = Tagged("!reset", draw(st.sampled_from([None, service[key]])))
                 case 1:
                     service[key] = Tagged("!override", service[key])
-                case 2 if isinstance(service[key], dict) and service[key]:
+                # Compose cannot reset one entry of what a file before wrote as a list, nor we of what is one to us.
+                case 2 if isinstance(service[key], dict) and service[key] and key in _RESET_WITHIN:
                     inner = draw(st.sampled_from(sorted(service[key])))
                     service[key] = {**service[key], inner: Tagged("!reset", None)}
         tree["services"][name] = service
     resources = draw(_RESOURCES)
+    for volume in resources["volumes"].values():
+        if volume is not None:
+            volume.pop("labels", None)
     return tree | {
         kind: resources[kind] for kind in draw(st.lists(st.sampled_from(["networks", "volumes"]), max_size=1))
     }
@@ -697,3 +706,32 @@ def stacks(draw: DrawFn) -> list[str]:
                 if draw(st.booleans()):
                     service[key] = draw(SERVICE_KEYS[key])
     return [draw(LAYOUTS).document(tree) for tree in (first, *trees)]
+
+
+# --- single values, sign by sign
+
+
+def _near(pieces: str, most: int = 6) -> Texts:
+    """Texts of a few of these pieces, which stand apart by blanks; _ stands for a blank itself."""
+    return joined(st.sampled_from([piece.replace("_", " ") for piece in pieces.split()]), most=most)
+
+
+#: A key of a service, and values that are near to what it takes.
+VALUES_OF: Final[Mapping[str, SearchStrategy[Any]]] = {
+    "command": _near("a b _ __ ' \" \\ \\' $$ $SET é # = ~ * \t", most=8),
+    "cpus": st.one_of(_near("0 1 5 . e + -"), _near("0 1 5 . e + -").map(Raw)),
+    "environment": _near("0 1 7 9 . e E + - x o b : ~ true no null inf", most=4).map(lambda text: {"A": Raw(text)}),
+    "extra_hosts": _near("h i 1.1.1.1 : = [::1] , ::1").map(lambda text: [text]),
+    "init": st.sampled_from(["true", "True", "YES", "oFF", "n", "N", "y", "1", "t", "", "truE", " true", "$FLAG"]),
+    "mem_limit": st.one_of(_near("0 1 5 . k K m MB g GiB b i t _", most=4), st.integers(-1, 9)),
+    "ports": _near("0 8 80 8000 08 : - / tcp UDP 127.0.0.1 [::1]").map(lambda text: [text]),
+    "stop_grace_period": _near("0 1 5 . ns us µs ms s m h d w - + _"),
+    "volumes": _near("a bc / /d . .. ~ : ro rw z nocopy , _ cached").map(lambda text: [text]),
+}
+
+
+@st.composite
+def single_values(draw: DrawFn) -> dict[str, Any]:
+    """Draw the tree of a file with one service of one key."""
+    key = draw(st.sampled_from(sorted(VALUES_OF)))
+    return {"services": {"a": {"image": "x", key: draw(VALUES_OF[key])}}, "volumes": {"bc": None, "abc": None}}
