@@ -684,7 +684,7 @@ def overrides(draw: DrawFn, names: Sequence[str]) -> dict[str, Any]:
                     inner = draw(st.sampled_from(sorted(service[key])))
                     service[key] = {**service[key], inner: Tagged("!reset", None)}
         tree["services"][name] = service
-    resources = draw(_RESOURCES)
+    resources: dict[str, Any] = draw(_RESOURCES)
     for volume in resources["volumes"].values():
         if volume is not None:
             volume.pop("labels", None)
