@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -21,7 +22,12 @@ def told(value: str) -> Secrets:
     return Secrets({"APP_PASSWORD": value})
 
 
-@pytest.mark.parametrize("value", ["canary-plain", HARD, "a/b:c@d?e#f", "$$dollars$", "l'été"])
+def go_json(value: object) -> str:
+    """Return a value in the JSON of programs in Go, the engine among them."""
+    return re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(value))
+
+
+@pytest.mark.parametrize("value", ["canary-plain", HARD, "a/b:c@d?e#f", "$$dollars$", "l'été", "a<b>&c"])
 @pytest.mark.parametrize(
     "written",
     [
@@ -35,6 +41,8 @@ def told(value: str) -> Secrets:
         lambda value: quote(value, safe=""),
         lambda value: json.dumps(value, ensure_ascii=False),
         lambda value: json.dumps(json.dumps({"log": value})),
+        lambda value: go_json(value),
+        lambda value: go_json(go_json({"log": value})),
         lambda value: value.replace("$", "$$"),
         lambda value: "'" + value.replace("'", "''") + "'",
     ],
