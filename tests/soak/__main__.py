@@ -24,9 +24,9 @@ from tests.soak.ledger import Broken, Stack, decide
 from tests.support import PREFIX, ROOT
 from tests.support.private_engine import PrivateEngine, private_engine
 from tests.support.sandbox import APP_IMAGE, base_images, remove_orphaned_leftovers, remove_test_image, sandbox
-from tests.support.waiting import PATIENCE
 
 KINDS = ("engine", "container", "command")
+_PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -74,36 +74,35 @@ def main() -> int:
 
 
 def check_properties(seed: int, deadline: float) -> None:
-    """Run the random properties; when the deadline comes before their end, what ran has passed."""
-    files = sorted(str(file) for file in (ROOT / "tests").rglob("*_properties.py"))
-    if not files:
-        return
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--hypothesis-seed={seed}", *files]
-    with running(sys.executable, *command, environment={"SOAK": "1"}) as pytest:
-        try:
-            code = pytest.wait(deadline - time.monotonic())
-        except subprocess.TimeoutExpired:
+    """Run the random properties; what the deadline cuts off has not failed."""
+    if files := sorted(str(file) for file in (ROOT / "tests").rglob("*_properties.py")):
+        pytest = [sys.executable, *_PYTEST, f"--hypothesis-seed={seed}", *files]
+        if not passed_in_time(pytest, {"SOAK": "1"}, deadline):
             print("time limit: the properties that are left were not checked", flush=True)
-            return
-    if code:
-        raise Broken(f"pytest ended with {code}: see above")
 
 
 def repeat_tests(tests: Sequence[str], seed: int, say: Callable[[str], None], deadline: float) -> None:
     """Run tests against a private engine until the deadline, while processes stop at random."""
     with prepared_engine() as engine, Injector(seed, KINDS, groups_of(engine), say) as injector, ending():
-        while time.monotonic() < deadline:
-            # A session of tests looks for the base images, and removes the app's at its end.
-            engine.load([APP_IMAGE, *base_images().values()])
-            command = engine.inside(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-            with running(*command, environment=engine.environment) as pytest:
-                try:
-                    code = pytest.wait(deadline - time.monotonic())
-                except subprocess.TimeoutExpired:
-                    break
-            if code:
-                raise Broken(f"pytest ended with {code}: see above")
-        print(f"nothing broke; {dict(injector.counts)} stops")
+        pytest, rounds = engine.inside(sys.executable, *_PYTEST, *tests), 0
+        # A session of tests looks for the base images, and removes the app's at its end.
+        engine.load([APP_IMAGE, *base_images().values()])
+        while passed_in_time(pytest, engine.environment, deadline):
+            engine.load([APP_IMAGE])
+            rounds += 1
+        print(f"passed {rounds} times; {dict(injector.counts)} stops")
+
+
+def passed_in_time(command: Sequence[str], environment: Mapping[str, str], deadline: float) -> bool:
+    """Whether tests end before the deadline, where they are killed; if they fail, something is broken."""
+    left = max(0.0, deadline - time.monotonic())
+    try:
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, timeout=left, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode:
+        raise Broken(f"pytest ended with {done.returncode}: see above")
+    return True
 
 
 def keep_ledger(folder: Path, seed: int, say: Callable[[str], None], deadline: float) -> None:
@@ -168,21 +167,6 @@ def family(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return [process, *process.children(recursive=True)]
     return [process]
-
-
-@contextmanager
-def running(*command: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command; at the end of the block it is interrupted if it still runs, and killed if that does not help."""
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment})
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
-            process.kill()
-        process.wait()
 
 
 @contextmanager

@@ -29,7 +29,8 @@ if __name__ == "__main__":
     # The tests use the base images that a project has by default, whatever images the .env of this checkout names.
     with tempfile.TemporaryDirectory() as bare:
         shutil.copy(ROOT / ".env.example", bare)
-        shutil.copytree(ROOT / "docker" / "base", Path(bare) / "docker" / "base")
+        for part in ("compose", "docker/base"):
+            shutil.copytree(ROOT / part, Path(bare) / part)
         set_up(Path(bare))
     if sys.argv[1:] == ["fast"]:  # for tests that bring up no stack
         sys.exit()

@@ -41,7 +41,7 @@ def go_json(value: object) -> str:
         lambda value: quote(value, safe=""),
         lambda value: json.dumps(value, ensure_ascii=False),
         lambda value: json.dumps(json.dumps({"log": value})),
-        lambda value: go_json(value),
+        go_json,
         lambda value: go_json(go_json({"log": value})),
         lambda value: value.replace("$", "$$"),
         lambda value: "'" + value.replace("'", "''") + "'",
