@@ -16,7 +16,8 @@ from tests.e2e.tunnel import tunnel
 from tests.support.sandbox import NEXT_POSTGRES, Sandbox, client, execute, names_of, sandbox
 from tests.support.template import Template
 
-pytestmark = [pytest.mark.engine, pytest.mark.compose]
+# About the template, which no change of the product touches.
+pytestmark = [pytest.mark.engine, pytest.mark.compose, pytest.mark.slow]
 
 DATA: Final = "/var/lib/postgresql/data"
 
