@@ -153,7 +153,7 @@ def test_missing_database_is_created_only_without_tables(fresh: Sandbox) -> None
     [
         pytest.param("creating configuration files", marks=pytest.mark.slow, id="before the cluster is whole"),
         pytest.param("syncing data to disk", id="when the cluster is whole"),
-        pytest.param("CREATE DATABASE", marks=pytest.mark.slow, id="when the database is there"),
+        pytest.param("database system is shut down", marks=pytest.mark.slow, id="when the database is there"),
     ],
 )
 def test_first_start_killed_at_any_moment_ends_healthy(fresh: Sandbox, log: str) -> None:
