@@ -45,6 +45,25 @@ def test_lines_are_counted_with_those_that_are_empty_or_comments() -> None:
     assert [row.line for row in refused.rows] == [6]
 
 
+@pytest.mark.parametrize("end", ["\n# made up", "\r\n\r\n# made up\r\n", "\r\n# made up", "\n\r"])
+def test_empty_lines_and_comments_end_a_file_in_any_way(end: str) -> None:
+    """A line is empty or a comment whatever its end, also where it is the last one and has none."""
+    assert read(f"{HEADER}\n{GOOD}{end}") == ([f"2,{GOOD}"], Refused())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_byte_order_mark_that_comes_in_pieces_is_dropped(size: int) -> None:
+    """A pipe may give less than the mark at a time."""
+
+    class Pipe(io.BytesIO):
+        def read(self, most: int | None = -1, /) -> bytes:
+            return super().read(size)
+
+    refused = Refused()
+    assert list(BarFile(Pipe(f"\ufeff{HEADER}\n{GOOD}\n".encode()), refused)) == [f"2,{GOOD}\n".encode()]
+    assert refused == Refused()
+
+
 def test_columns_may_come_in_any_order_and_the_factor_not_at_all() -> None:
     refused = Refused()
     file = BarFile(

@@ -14,7 +14,7 @@ import codecs
 import csv
 import datetime as dt
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -161,20 +161,26 @@ class BarFile:
 
     def _read(self, stream: Source) -> Iterator[bytes]:
         """Yield the lines that are neither empty nor comments, without their ends, and count all."""
-        rest = b""
-        block = stream.read(_BLOCK).removeprefix(codecs.BOM_UTF8)
+        block = b""
+        # A network, or a pipe, may give less than the mark at first.
+        while len(block) < len(codecs.BOM_UTF8) and (more := stream.read(_BLOCK)):
+            block += more
+        block, rest = block.removeprefix(codecs.BOM_UTF8) or stream.read(_BLOCK), b""
         while block:
             lines = (rest + block).split(b"\n")
             # A file without line ends must not fill the memory: the beginning is enough to refuse it.
             rest = lines.pop()[:_LONGEST]
-            for text in lines:
-                self._line += 1
-                if text and not text.startswith(b"#"):
-                    yield text.removesuffix(b"\r")
+            yield from self._written(lines)
             block = stream.read(_BLOCK)
         if rest:
+            yield from self._written([rest])
+
+    def _written(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        for text in lines:
             self._line += 1
-            yield rest
+            line = text.removesuffix(b"\r")
+            if line and not line.startswith(b"#"):
+                yield line
 
     def _header(self) -> tuple[str, ...]:
         for text in self._lines:

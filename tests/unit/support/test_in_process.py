@@ -17,7 +17,7 @@ from tests.support.in_process import nothing_left, run_in_process
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_process, "_SETTLING_SECONDS", 0.2)
+    monkeypatch.setattr(in_process, "PATIENCE", 0.2)
 
 
 def leave_thread() -> Callable[[], object]:
