@@ -468,6 +468,7 @@ def test_schedule_without_new_bars_is_a_warning(edited: Sandbox) -> None:
 
 
 # --- a first start that was never finished: what it makes of the shared stack is one without data
+@pytest.mark.long("two first starts of a database")
 def test_unfinished_first_start_is_fixable_without_tables(shared: Sandbox) -> None:
     """An unfinished first start is reported, and it is repeated only if there are no tables."""
     psql = ["psql", "-U", "stockhelper", "-d", "postgres", "-c"]

@@ -344,6 +344,7 @@ def check_envelope(step: Step, answer: dict[str, Any]) -> None:
         assert (isinstance(answer["result"], dict), answer["error"]) == (True, None)
 
 
+@pytest.mark.long("what only a fresh process shows: every verb once, by the installed program")
 @pytest.mark.parametrize("story", STORIES)
 def test_installed_program_runs_every_step(project: Sandbox, story: str) -> None:
     path = f"{project.root.parent / 'bin'}:{os.environ['PATH']}"

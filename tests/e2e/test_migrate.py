@@ -138,6 +138,7 @@ def test_up_with_image_older_than_sources_suggests_build(stage: Release) -> None
     assert project.run("migrate", "current").out.strip() == "test (head)"
 
 
+@pytest.mark.long("migrates, fails, and restores: the one way back that is typed as printed")
 def test_third_migration_fails_and_printed_restore_works(stage: Release) -> None:
     """If the third of three migrations fails, the first two stay, and the printed `restore` undoes them."""
     project, head = stage.project, stage.head

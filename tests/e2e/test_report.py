@@ -193,6 +193,7 @@ def watched_commands() -> Iterator[set[bytes]]:
         watcher.join()
 
 
+@pytest.mark.long("watches all processes of the machine while every verb with a secret runs")
 def test_no_command_line_holds_a_secret_that_nobody_wrote_there(teller: Sandbox) -> None:
     def done(*arguments: str) -> Result:
         result = teller.run(*arguments, environment=SHELL, fresh=True)  # its own command line counts too

@@ -224,6 +224,7 @@ def test_up_applies_a_change_to_a_stack_of_compose(theirs: Sandbox) -> None:
     assert_nothing_to_do(theirs, "db", "app", environment=changed)
 
 
+@pytest.mark.long("Compose brings a stack up, and does it again")
 def test_down_removes_a_stack_of_compose_and_keeps_its_data(theirs: Sandbox) -> None:
     """`down` removes a stack that Compose started, and Compose finds the data afterwards."""
     theirs.psql("INSERT INTO stocks (symbol, name, exchange) VALUES ('600519.SH', 'Kweichow Moutai', 'SH')")

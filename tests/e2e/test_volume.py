@@ -156,6 +156,7 @@ def test_missing_database_is_created_only_without_tables(fresh: Sandbox) -> None
         pytest.param("database system is shut down", marks=pytest.mark.slow, id="when the database is there"),
     ],
 )
+@pytest.mark.long("the one moment of the sweep: a first start, killed, and another one")
 def test_first_start_killed_at_any_moment_ends_healthy(fresh: Sandbox, log: str) -> None:
     """The database is killed in its first boot, as deep as its log says or deeper; `up` ends healthy all the same."""
     process = fresh.start("up", "db")

@@ -74,14 +74,11 @@ class Costs:
     wall: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     long: dict[str, float] = field(default_factory=dict)
 
-    def add(self, test: str, wall: float, counted: float | None, reason: str) -> None:
-        """Add a phase of a test; `counted` comes with its last one."""
+    def add(self, test: str, wall: float, counted: float) -> None:
+        """Add a phase of a test."""
         module = test.partition("::")[0]
         self.wall[module] += wall
-        if counted is not None:
-            self.counted[module] += counted
-            if counted > LONG_SECONDS and not reason:
-                self.long[test] = round(counted, 1)
+        self.counted[module] += counted
 
     def table(self, most: int = 25) -> Iterable[str]:
         """Yield lines for the modules that took longest, and one for all."""

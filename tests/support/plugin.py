@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Measure:
-    """In the process that runs the tests: what each of them costs goes along with its last report."""
+    """In the process that runs the tests: what each phase of a test costs goes along with its report."""
 
     def __init__(self) -> None:
         self._meter = Meter()
@@ -80,10 +80,9 @@ class Measure:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        if call.when == "teardown":
-            report.user_properties.append(("counted", self._meter.lap()))
-            if (mark := item.get_closest_marker("long")) is not None:
-                report.user_properties.append(("long", mark.args[0]))
+        report.user_properties.append(("counted", self._meter.lap()))
+        if (mark := item.get_closest_marker("long")) is not None:
+            report.user_properties.append(("long", mark.args[0]))
         return report
 
     def pytest_runtestloop(self) -> None:
@@ -111,7 +110,10 @@ class Run:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         known: dict[str, Any] = dict(report.user_properties)
-        self._costs.add(report.nodeid, report.duration, known.get("counted"), known.get("long", ""))
+        self._costs.add(report.nodeid, report.duration, known.get("counted", 0.0))
+        # Of the test alone: who sets up what a session shares is a matter of chance.
+        if report.when == "call" and known.get("counted", 0.0) > budgets.LONG_SECONDS and "long" not in known:
+            self._costs.long[report.nodeid] = round(known["counted"], 1)
         if report.when == "call" or report.outcome != "passed":
             self._reported.add(report.nodeid)
 
