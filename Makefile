@@ -38,8 +38,6 @@ test-all: .venv/.dev  ## Run both, once
 test-fast: .venv/.dev  ## Run the tests that bring up no stack
 	@$(call run-tests,--tier test $(or $(PYTEST),tests/unit tests/cli tests/migrations),$(if $(PYTEST),,fast))
 
-# Where it is set, each worker compiles all tests again, for 8 s.
-unexport PYTHONDONTWRITEBYTECODE
 # Tests of one file share a stack, and stay together; much of their time is waiting, which a third worker uses.
 PYTEST_WORKERS ?= -n 3 --dist loadfile --no-loadscope-reorder
 run-tests = $(BIN)/python -m tests.support.prepare $(2) && $(BIN)/python -m pytest $(PYTEST_WORKERS) $(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Event as Flag
 from threading import Thread
@@ -15,7 +16,7 @@ from stockhelper_cli.converge.plan import Action, Kind
 from stockhelper_cli.converge.ready import Cancelled, probe_for, wait_ready
 from stockhelper_cli.engine.pull import LOCAL, Pull
 from stockhelper_cli.engine.reference import MIRROR_KEY
-from stockhelper_cli.errors import EngineError, StockhelperError
+from stockhelper_cli.errors import Conflict, EngineError, NotFound, StockhelperError
 from stockhelper_cli.events import Emit, Event, Phase, Warned
 
 if TYPE_CHECKING:
@@ -80,13 +81,24 @@ class Performer:
             case Kind.STOP:
                 engine.stop(name)
             case Kind.REMOVE:
-                engine.remove_container(name, force=True, volumes=action.volumes)
+                self._remove(name, volumes=action.volumes)
             case Kind.RENAME:
                 engine.rename(name, action.to)
             case Kind.REMOVE_NETWORK:
                 engine.remove_network(name)
             case Kind.REMOVE_VOLUME:
                 engine.remove_volume(name)
+
+    def _remove(self, name: str, *, volumes: bool) -> None:
+        mounts = self.engine.container(name).mounts if volumes else ()
+        self.engine.remove_container(name, force=True, volumes=volumes)
+        # A recreated container mounts its anonymous volumes by their names, and the engine keeps what it was named.
+        # A volume of the project may be called as an engine calls one: that is not ours to remove here.
+        declared = {volume.name for volume in self.project.volumes.values()}
+        for mount in mounts:
+            if mount.is_anonymous and mount.name not in declared:
+                with suppress(NotFound, Conflict):  # gone with the container, or another one has it
+                    self.engine.remove_volume(mount.name)
 
     def _build(self, action: Action, cancelled: Flag) -> None:
         report = self._progress(action, cancelled)

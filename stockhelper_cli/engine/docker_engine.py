@@ -565,14 +565,7 @@ class DockerEngine:
     def remove_container(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container."""
         path = f"/containers/{quote(container)}"
-        what = f"remove the container {container}"
-        mounts = _mounts(self._ask(what, f"{path}/json")) if volumes else ()
-        self._order(what, "DELETE", path, force=int(force), v=int(volumes))
-        # A recreated container mounts the anonymous volumes by their names, and the engine keeps what has a name.
-        for mount in mounts:
-            if mount.is_anonymous:
-                with suppress(NotFound, Conflict):
-                    self.remove_volume(mount.name)
+        self._order(f"remove the container {container}", "DELETE", path, force=int(force), v=int(volumes))
 
     def rename(self, container: str, name: str) -> None:
         """Give a container another name."""

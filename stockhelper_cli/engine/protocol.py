@@ -294,7 +294,7 @@ class Engine(Protocol):
         """Stop a container; None gives it the stop timeout (seconds) that it was created with."""
 
     def remove_container(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
-        """Remove a container; `volumes` removes its anonymous volumes too, unless another container has them."""
+        """Remove a container; `volumes` removes the anonymous volumes too that were made with it."""
 
     def rename(self, container: str, name: str) -> None:
         """Give a container another name."""

@@ -237,7 +237,7 @@ class FakeEngine:
             del self._containers[found.id]
             used = {mount.name for other in self._containers.values() for mount in other.mounts}
             for mount in found.mounts if volumes else ():
-                if mount.is_anonymous and mount.name not in used:
+                if mount.name == _id("volume", found.id, mount.target) and mount.name not in used:
                     del self._volumes[mount.name]
             self.calls.append(("remove_container", found.name))
             self._changed.notify_all()
