@@ -27,15 +27,19 @@ def _looks(*patterns: tuple[str, str]) -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(f"({before})({secret})", re.IGNORECASE) for before, secret in patterns)
 
 
+#: A name that ends with one of these. It is looked for once a word, not from each of its characters on: a line of a log
+#: may be one word of a megabyte.
+_NAMED: Final = rf"(?<![\w.-])[\w.-]*(?:{_WORDS})"
+
 #: Where a configuration has secrets besides under a name: in a URL, and in words of a command.
 _PLACES: Final = _looks(
-    (r"(?<![a-z])[a-z][a-z0-9+.-]*://[^\s/@:\"']*:", r"[^\s/\"']+(?=@)"),
-    (rf"[\w.-]*(?:{_WORDS})=[\"']?", _VALUE),
+    (r"(?<![a-z])[a-z][a-z0-9+.-]{0,30}://[^\s/@:\"']*:", r"[^\s/\"']+(?=@)"),
+    (rf"{_NAMED}=[\"']?", _VALUE),
     (rf"(?<![\w-])--[\w-]*(?:{_WORDS})\s+[\"']?", _VALUE),
 )
 #: What else looks like a secret in a log.
 _LOOKS: Final = _looks(
-    (rf"[\w.-]*(?:{_WORDS})[\"']?\s*[=:]\s*[\"']?", _VALUE),
+    (rf"{_NAMED}[\"']?\s*[=:]\s*[\"']?", _VALUE),
     (r"\bAuthorization[\"']?\s*[=:]\s*[\"']?[a-z]+\s+", r"[^\s\"',]+"),
     (r"\bBearer\s+", r"[\w.~+/=-]{16,}"),
     (r"\bPASSWORD\s+E?'", r"(?:[^']|'')+"),  # SQL

@@ -44,7 +44,7 @@ ENVIRON = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **SHELL}
 #: What we refuse on purpose although Compose takes it: a part of the message, and why.
 STRICTER = {
     r"is not supported by stockhelper": "only a subset of the specification is supported",
-    r"is refused: it ": "it would hand the machine to the container",
+    r"is refused: ": "it would hand the machine to the container",
     r"outside of quotes needs a shell": "Compose drops the rest of such a command",
     r"is set a second time": "Compose takes the last one of an env file",
     r"the quote that ['\"] opens is not closed": "Compose takes an apostrophe lines below for the missing quote",

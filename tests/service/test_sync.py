@@ -264,6 +264,16 @@ def test_a_folder_that_cannot_be_used_is_told(
     assert [outcome for outcome, *_ in tables.query(RUNS)] == ["failed"]
 
 
+def test_a_row_without_a_day_is_told_when_no_day_is_missing(tables: Postgres, tmp_path: Path) -> None:
+    """A new row whose date cannot be read is of no day that could be missing. The sync said that it was done."""
+    settings = csv_settings(tables, tmp_path, a=HEADER + "\n" + row("600000.SH", "2026-11-18"))
+    assert sync(settings).days == 1
+    csv_settings(tables, tmp_path, b=HEADER + "\n" + row("600000.SH", "19.11.2026"))
+    result = sync(settings)
+    assert (result.outcome, result.days) == ("failed", 0)
+    assert str(result.error).startswith("a bad row, in b.csv:2: trade_date is not a day")
+
+
 def test_days_of_one_provider_are_not_covered_by_another(settings: Settings, tables: Postgres, tmp_path: Path) -> None:
     files = csv_settings(tables, tmp_path, a=HEADER + "\n" + row("600000.SH", "2026-11-18"))
     assert sync(files).days == 1

@@ -720,7 +720,10 @@ def _near(pieces: str, most: int = 6) -> Texts:
 VALUES_OF: Final[Mapping[str, SearchStrategy[Any]]] = {
     "command": _near("a b _ __ ' \" \\ \\' $$ $SET é # = ~ * \t", most=8),
     "cpus": st.one_of(_near("0 1 5 . e + -"), _near("0 1 5 . e + -").map(Raw)),
-    "environment": _near("0 1 7 9 . e E + - x o b : ~ true no null inf", most=4).map(lambda text: {"A": Raw(text)}),
+    # libyaml, unlike Compose's parser, takes no colon before the bracket that ends a flow collection.
+    "environment": _near("0 1 7 9 . e E + - x o b : ~ true no null inf", most=4)
+    .filter(lambda text: not text.endswith(":"))
+    .map(lambda text: {"A": Raw(text)}),
     "extra_hosts": _near("h i 1.1.1.1 : = [::1] , ::1").map(lambda text: [text]),
     "init": st.sampled_from(["true", "True", "YES", "oFF", "n", "N", "y", "1", "t", "", "truE", " true", "$FLAG"]),
     "mem_limit": st.one_of(_near("0 1 5 . k K m MB g GiB b i t _", most=4), st.integers(-1, 9)),

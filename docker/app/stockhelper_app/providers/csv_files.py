@@ -51,13 +51,19 @@ class CsvFiles:
         yield cls(folder)
 
     def trading_days(self, first: dt.date | None, last: dt.date) -> list[dt.date]:
-        """Return the days that the files have bars of, good or bad; with None, from the first of them on."""
+        """Return the days that the files have bars of, good or bad; with None, from the first of them on.
+
+        Raises `ProviderError` for a row whose day cannot be read: no day is known to be complete then, and to say that
+        none is missing would be wrong.
+        """
         refused = Refused()
         found: set[dt.date] = set()
         for file in self._open(refused):
             for _ in file:
                 pass
             found |= file.days()
+        if refused.anywhere:
+            raise ProviderError(refused.told(self._place))
         found |= refused.days
         return sorted(day for day in found if (first is None or first <= day) and day <= last)
 
