@@ -2,9 +2,10 @@
 
 Counted are the processor seconds of the process that runs a test and of its children, and, for what the engine does
 meanwhile, 3 for each fresh stack and 1 for each further `up` that changes something. `tests/budgets.json` holds what a
-module may cost, with 30 % of room over what was measured; `make check-budget` compares it with the last whole runs.
+tier and each of its modules may cost, with 30 % of room over what was measured; `make check-budget` compares it with
+the last whole runs.
 
-`python -m tests.support.budgets check` fails for a module that costs more, or that has no budget yet;
+`python -m tests.support.budgets check` fails for what costs more, and for a module that has no budget yet;
 `python -m tests.support.budgets write` makes the file from the last whole runs.
 """
 
@@ -28,6 +29,8 @@ FRESH_STACK_SECONDS: Final = 3.0
 CHANGING_UP_SECONDS: Final = 1.0
 #: What a test may cost in `make test` without a reason beside it.
 LONG_SECONDS: Final = 12.0
+#: What stands for all modules of a tier.
+ALL: Final = "all"
 _ROOM: Final = 1.3
 #: Which module pays for what a whole session shares (a server, a stack) is a matter of chance.
 _SHARED_SECONDS: Final = 10.0
@@ -97,7 +100,7 @@ class Costs:
 
 
 def read() -> Mapping[str, Mapping[str, int]]:
-    """Return tier → module → the seconds that it may cost."""
+    """Return tier → module, or `ALL` → the seconds that it may cost."""
     budgets: dict[str, dict[str, int]] = json.loads(FILE.read_text())
     return budgets
 
@@ -110,39 +113,36 @@ def _measured() -> Mapping[str, Measured]:
     return {tier: json.loads(file.read_text()) for tier, file in files.items()}
 
 
-def _over() -> Iterable[str]:
-    budgets = read()
-    for tier, measured in _measured().items():
-        for module, seconds in measured["modules"].items():
+def over(budgets: Mapping[str, Mapping[str, int]], runs: Mapping[str, Measured]) -> Iterable[str]:
+    """Yield a line for each budget that is exceeded or missing, and for each long test without a reason."""
+    for tier, measured in runs.items():
+        for module, seconds in [*measured["modules"].items(), (ALL, round(sum(measured["modules"].values()), 1))]:
             allowed = budgets[tier].get(module)
             if allowed is None:
-                yield f"{module} has no budget in tier {tier}: it costs {seconds} s"
+                yield f"{tier}: {module} has no budget: it costs {seconds} s"
             elif seconds > allowed:
-                yield f"{module} costs {seconds} s, and may cost {allowed} s"
+                yield f"{tier}: {module} costs {seconds} s, and may cost {allowed} s"
         if tier == "test":
             for test, seconds in measured["long"].items():
                 yield f"{test} costs {seconds} s: mark it slow, or long with the reason"
 
 
-def _write() -> None:
-    budgets = {
-        tier: {
-            module: round(max(seconds * _ROOM, seconds + _SHARED_SECONDS))
-            for module, seconds in measured["modules"].items()
-        }
-        for tier, measured in _measured().items()
-    }
-    FILE.write_text(json.dumps(budgets, indent=1) + "\n")
+def budgets_for(measured: Measured) -> dict[str, int]:
+    """Return what the modules that were measured may cost, and all of them together."""
+    modules = measured["modules"]
+    may = {module: round(max(seconds * _ROOM, seconds + _SHARED_SECONDS)) for module, seconds in modules.items()}
+    return {ALL: round(sum(modules.values()) * _ROOM), **may}
 
 
 def main() -> None:
     """Run the command of the module's docstring."""
     if sys.argv[1:] == ["write"]:
-        _write()
+        budgets = {tier: budgets_for(measured) for tier, measured in _measured().items()}
+        FILE.write_text(json.dumps(budgets, indent=1) + "\n")
     elif sys.argv[1:] == ["check"]:
-        if over := [f"error: {line}" for line in _over()]:
+        if exceeded := [f"error: {line}" for line in over(read(), _measured())]:
             how = f"  next: make them cheaper, or change {FILE.relative_to(ROOT)} and say why in the commit"
-            sys.exit("\n".join([*over, how]))
+            sys.exit("\n".join([*exceeded, how]))
     else:
         sys.exit("usage: python -m tests.support.budgets check | write")
 
