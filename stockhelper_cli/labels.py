@@ -22,6 +22,8 @@ REPLACE: Final = PREFIX + "replace"
 
 #: On a container in which `db upgrade` runs a server of its own: that one's major.
 UPGRADE: Final = "stockhelper.upgrade"
+#: On a container in which a verb runs one command, and which it removes: that verb's service.
+TEMPORARY: Final = "stockhelper.temporary"
 #: On a volume that `db upgrade` made: the volume that the data came from.
 UPGRADED_FROM: Final = "stockhelper.upgraded-from"
 #: On an image that we built: the digest of the build's inputs (`stockhelper_cli.machine` and `converge` compare it).

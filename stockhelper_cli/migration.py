@@ -476,7 +476,7 @@ def run_one_off(
         raise StockhelperError("image.missing", f"the image {service.image} is not there", next=["stockhelper up"])
     spec = container_spec(project, service, image_id=image.id, api_version=state.api_version)
     slug = secrets.token_hex(_SLUG_BYTES)
-    own = {labels.ONEOFF: "True", labels.SLUG: slug}
+    own = {labels.ONEOFF: "True", labels.SLUG: slug, labels.TEMPORARY: service.name}
     kept = {key: value for key, value in spec.body["Labels"].items() if key != labels.NUMBER}
     body = {**spec.body, "Cmd": list(command), "Labels": {**kept, **own}}
     if offline:

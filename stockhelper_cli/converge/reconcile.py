@@ -146,8 +146,7 @@ class _Up:
     def plan(self) -> Plan:
         services = brought_up(self.project, self.state, self.rules.services)
         self.refuse_strangers(services)
-        left = [container for container in self.state.containers if labels.UPGRADE in container.labels]
-        self.cleared = tuple(self.remove(container, "left behind by an upgrade") for container in left)
+        self.cleared = tuple(self.remove(container, "left by a killed command") for container in self.state.leftovers)
         orphans = orphans_of(self.project, self.state)
         if self.rules.remove_orphans:
             self.cleared += tuple(self.remove(container, "orphan") for container in orphans)

@@ -50,6 +50,19 @@ class ObservedState:
             key=lambda container: (not container.running, container.name),
         )
 
+    @property
+    def leftovers(self) -> list[Container]:
+        """Return what killed commands have left behind: no one-off that works on, it may be applying a migration.
+
+        Whoever asks holds the project's lock, as `db upgrade` does while its servers run.
+        """
+        return [
+            container
+            for container in self.containers
+            if labels.UPGRADE in container.labels
+            or (labels.TEMPORARY in container.labels and container.status == "exited")
+        ]
+
 
 def project_filter(name: str) -> str:
     """Return the label filter that selects what belongs to a project."""

@@ -54,8 +54,9 @@ def refuse_unfit_volume(project: Project, engine: Engine, state: ObservedState, 
         if volume is None or volume.name not in state.volumes:
             continue
         # What a killed upgrade has left behind is removed by the plan before anything is started.
-        left = [container for container in state.containers if labels.UPGRADE in container.labels]
-        refuse_second_server(engine, volume.name, {c.id for c in (*left, *state.of_service(service.name))})
+        # The plan removes leftovers before it starts anything.
+        own = (*state.leftovers, *state.of_service(service.name))
+        refuse_second_server(engine, volume.name, {container.id for container in own})
         image = engine.image(service.image)
         if (Kind.CREATE, service.name) not in touched or image is None:
             continue

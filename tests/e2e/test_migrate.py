@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
+from tests.e2e.diagnosis import diagnose
 from tests.e2e.disk import keep_data_on, small_disk
 from tests.e2e.release import Release, own_release
-from tests.e2e.steps import explained, healthy, runs, session
+from tests.e2e.steps import healthy, runs, session
+from tests.support.refusals import explained
 from tests.support.sandbox import TIME_LIMIT, Sandbox, client, interrupt
 from tests.support.template import Template
 from tests.support.waiting import PATIENCE, eventually
@@ -120,6 +122,13 @@ def test_interrupted_or_killed_migration_is_never_partial(stage: Release) -> Non
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert (position(project), project.psql("SELECT count(*) FROM one")) == ("test", "1")
+    # Nobody removed the container of the killed one.
+    (left,) = one_offs(project)
+    assert left.status == "exited"
+    told = [f"{left.name} (exited) is left of a command that was killed; the next up removes it"]
+    assert diagnose(project, "--only", "stack.leftovers").findings["stack.leftovers"]["evidence"] == told
+    project.up()
+    assert one_offs(project) == []
 
 
 def one_offs(project: Sandbox) -> list[Container]:

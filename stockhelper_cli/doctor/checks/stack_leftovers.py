@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class StackLeftovers(Check):
-    """Looks for what an `up` has left behind that was killed: second containers of a service, and what never started.
+    """Looks for what a killed command has left: second containers of a service, what never started, ended one-offs.
 
     The next `up` finishes it; that is in no hurry until two of them run side by side.
     """
@@ -45,6 +45,10 @@ class StackLeftovers(Check):
                 commands=["stockhelper up"],
                 fix="finish the change that was broken off: bring the stack up",
             )
+        ended = [
+            f"{container.name} ({container.status}) is left of a command that was killed; the next up removes it"
+            for container in context.state.leftovers
+        ]
         left = [
             f"{container.name} ({container.status}) is left of a change that was broken off; the next up finishes it"
             for name, containers in own.items()
@@ -56,7 +60,7 @@ class StackLeftovers(Check):
             for containers in own.values()
             if len(containers) == 1 and containers[0].status == "created" and not containers[0].error
         ]
-        return ok("none" if not left and not new else "nothing that is in the way", *left, *new)
+        return ok("none" if not (ended or left or new) else "nothing that is in the way", *ended, *left, *new)
 
     def mend(self, context: Context, emit: Emit) -> None:
         """Bring it up."""

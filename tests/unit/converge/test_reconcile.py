@@ -18,7 +18,7 @@ from stockhelper_cli.converge.reconcile import (
 )
 from stockhelper_cli.engine.protocol import ExecResult
 from stockhelper_cli.errors import StockhelperError
-from stockhelper_cli.labels import ONEOFF, PROJECT, SERVICE, UPGRADE
+from stockhelper_cli.labels import ONEOFF, PROJECT, SERVICE, TEMPORARY, UPGRADE
 from tests.support.snapshots import Snapshot
 from tests.unit.converge.world import World
 
@@ -88,6 +88,7 @@ SCENES: dict[str, Callable[[World], Plan]] = {
     "stop": lambda world: reconcile_stop(standing(world).load(), world.observe(), ()),
     "start after stop": lambda world: reconcile_start(stopped(world).load(), world.observe(), ()),
     "an upgrade was killed": lambda world: killed_while_upgrading(world).plan(),
+    "one-offs were killed": lambda world: with_one_offs(world).plan(),
     "restart": lambda world: reconcile_restart(standing(world).load(), world.observe(), ()),
     "restart the database": lambda world: reconcile_restart(standing(world).load(), world.observe(), ["db"]),
     "down": lambda world: down(standing(world)),
@@ -109,6 +110,18 @@ def killed_while_upgrading(world: World) -> World:
     own = {PROJECT: "sweep", SERVICE: "db", ONEOFF: "True", UPGRADE: "15"}
     stopped(world).engine.create_container("sweep-db-upgrade-15", {"Image": "postgres", "Labels": own})
     world.engine.start("sweep-db-upgrade-15")
+    return world
+
+
+def with_one_offs(world: World) -> World:
+    """Our own have ended, or work on; a user's of `docker compose run` is not ours to remove."""
+    standing(world)
+    for name, own, alive in [("ended", True, False), ("working", True, True), ("users", False, False)]:
+        marks = {PROJECT: "sweep", SERVICE: "migrate", ONEOFF: "True"} | ({TEMPORARY: "migrate"} if own else {})
+        world.engine.create_container(f"sweep-run-{name}", {"Image": "app", "Labels": marks})
+        world.engine.start(f"sweep-run-{name}")
+        if not alive:
+            world.engine.stop(f"sweep-run-{name}")
     return world
 
 
