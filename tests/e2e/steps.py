@@ -13,8 +13,7 @@ import httpx
 from docker.models.containers import Container
 
 from stockhelper_cli.labels import PROJECT
-from tests.support.refusals import explained as explained
-from tests.support.refusals import without_override as without_override
+from tests.support.refusals import explained
 from tests.support.sandbox import Result, Sandbox, client, execute, names_of
 from tests.support.waiting import PATIENCE
 

@@ -19,9 +19,10 @@ import pytest
 from stockhelper_cli.database.backups import Backup, find_all
 from tests.e2e.backups import COUNT, NEWEST, SENTINELS, create, databases, files, peak_memory
 from tests.e2e.disk import keep_data_on, small_disk
-from tests.e2e.steps import explained, healthy, session
+from tests.e2e.steps import healthy, session
 from tests.e2e.tunnel import WORDS, moments, tunnel
 from tests.support import ROOT
+from tests.support.refusals import explained
 from tests.support.revisions import HEAD
 from tests.support.sandbox import TIME_LIMIT, Sandbox, client, sandbox
 from tests.support.waiting import PATIENCE, eventually

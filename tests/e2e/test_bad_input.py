@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.steps import explained, refused, runs, without_override
+from tests.e2e.steps import refused, runs
+from tests.support.refusals import explained, without_override
 from tests.support.sandbox import Sandbox, names_of
 
 pytestmark = pytest.mark.engine

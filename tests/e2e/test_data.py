@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from tests.e2e.steps import explained, healthy
+from tests.e2e.steps import healthy
 from tests.support.ports import free_port
+from tests.support.refusals import explained
 from tests.support.sandbox import Sandbox, sandbox
 from tests.support.template import Template
 from tests.support.waiting import PATIENCE, eventually, request

@@ -25,9 +25,9 @@ from stockhelper_cli.lock import exclusive
 from tests.e2e.altering import altering, in_json
 from tests.e2e.diagnosis import Diagnosis, diagnose, diagnosed, names_only, patient_command, run_patiently
 from tests.e2e.listening import listening, own_address
-from tests.e2e.steps import explained, without_override
 from tests.support.ports import free_port
 from tests.support.private_engine import private_engine
+from tests.support.refusals import explained, without_override
 from tests.support.sandbox import RUN_PREFIX, TIME_LIMIT, Sandbox, base_images, client, sandbox
 from tests.support.waiting import PATIENCE
 

@@ -19,8 +19,9 @@ import pytest
 from stockhelper_cli.database.revisions import heads_of_sources
 from stockhelper_cli.doctor.checks import db_sessions
 from tests.e2e.diagnosis import diagnose, names_only, patient_command, run_patiently
-from tests.e2e.steps import explained, health, healthy, runs
+from tests.e2e.steps import health, healthy, runs
 from tests.support.ports import free_port
+from tests.support.refusals import explained
 from tests.support.sandbox import APP_IMAGE, RUN_PREFIX, Sandbox, base_images, client, execute, sandbox
 from tests.support.template import Template
 from tests.support.waiting import eventually

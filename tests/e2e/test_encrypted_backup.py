@@ -15,7 +15,8 @@ import pyrage
 import pytest
 
 from tests.e2e.backups import COUNT, create, databases, files, peak_memory
-from tests.e2e.steps import explained, healthy, session
+from tests.e2e.steps import healthy, session
+from tests.support.refusals import explained
 from tests.support.revisions import REVISIONS
 from tests.support.sandbox import Sandbox, sandbox
 from tests.support.waiting import PATIENCE, eventually

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.e2e.steps import Baseline, explained, healthy, runs
+from tests.e2e.steps import Baseline, healthy, runs
 from tests.e2e.tunnel import tunnel
+from tests.support.refusals import explained
 from tests.support.sandbox import TIME_LIMIT, Result, Sandbox, client, interrupt, names_of, sandbox
 from tests.support.template import Template
 from tests.support.waiting import PATIENCE, eventually

@@ -15,7 +15,8 @@ import pytest
 from stockhelper_cli.labels import BUILD_INPUTS, MIGRATION_HEADS
 from tests.e2e.listening import listening, own_address
 from tests.e2e.release import Release
-from tests.e2e.steps import explained, healthy, refused, runs
+from tests.e2e.steps import healthy, refused, runs
+from tests.support.refusals import explained
 from tests.support.revisions import HEAD
 from tests.support.sandbox import APP_IMAGE, TIME_LIMIT, Sandbox, base_images, client, interrupt
 from tests.support.waiting import PATIENCE, eventually

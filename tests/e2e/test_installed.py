@@ -26,8 +26,8 @@ from stockhelper_cli.console import SCHEMA
 from stockhelper_cli.errors import ERROR_CODES, ExitCode
 from stockhelper_cli.lock import exclusive
 from stockhelper_cli.main import VERBS
-from tests.e2e.steps import explained
 from tests.support.command_line import global_options, options, verbs
+from tests.support.refusals import explained
 from tests.support.revisions import HEAD
 from tests.support.sandbox import RUN_PREFIX, Result, Sandbox, client, interrupt, sandbox
 

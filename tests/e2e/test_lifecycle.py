@@ -22,8 +22,9 @@ import httpx
 import pytest
 
 from stockhelper_cli.labels import PROJECT
-from tests.e2e.steps import Baseline, command_lines, explained, healthy, runs
+from tests.e2e.steps import Baseline, command_lines, healthy, runs
 from tests.support.ports import free_port
+from tests.support.refusals import explained
 from tests.support.revisions import HEAD
 from tests.support.sandbox import Result, Sandbox, client, interrupt, names_of, sandbox
 from tests.support.template import Template

@@ -11,8 +11,8 @@ import docker.errors
 import pytest
 
 from tests.e2e.diagnosis import diagnose, run_patiently
-from tests.e2e.steps import explained
 from tests.support.ports import free_port
+from tests.support.refusals import explained
 from tests.support.registry import Registry, serving
 from tests.support.sandbox import RUN_PREFIX, Sandbox, base_images, client, sandbox
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.diagnosis import run_patiently
-from tests.e2e.steps import explained
+from tests.support.refusals import explained
 from tests.support.sandbox import RUN_PREFIX, Result, Sandbox, client, sandbox
 from tests.support.waiting import eventually
 

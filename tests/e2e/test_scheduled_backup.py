@@ -16,7 +16,8 @@ import pytest
 from stockhelper_cli.schedule import CronFolder, Job, variables_of
 from tests.e2e.backups import files
 from tests.e2e.diagnosis import diagnose
-from tests.e2e.steps import explained, session
+from tests.e2e.steps import session
+from tests.support.refusals import explained
 from tests.support.sandbox import TIME_LIMIT, Sandbox, client, execute, sandbox
 from tests.support.template import Template
 from tests.support.waiting import eventually

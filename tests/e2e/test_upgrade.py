@@ -17,8 +17,9 @@ from stockhelper_cli.compose.dotenv import load_dotenv
 from stockhelper_cli.labels import UPGRADE
 from tests.e2e.backups import COUNT, NEWEST, SENTINELS
 from tests.e2e.disk import small_disk
-from tests.e2e.steps import explained, healthy, runs
+from tests.e2e.steps import healthy, runs
 from tests.e2e.tunnel import CHANGE, COMMAND, RESTORE, tunnel
+from tests.support.refusals import explained
 from tests.support.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
 from tests.support.waiting import eventually
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from stockhelper_cli.compose.dotenv import load_dotenv
-from tests.e2e.steps import explained, healthy, runs
+from tests.e2e.steps import healthy, runs
+from tests.support.refusals import explained
 from tests.support.sandbox import NEXT_POSTGRES, TIME_LIMIT, Sandbox, base_images, client, execute, sandbox
 from tests.support.waiting import eventually
 
