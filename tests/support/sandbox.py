@@ -218,11 +218,43 @@ class Sandbox:
         return inspected
 
     def psql(self, sql: str, user: str = "stockhelper") -> str:
-        """Run a statement in its database over the container's own socket and return the rows as text."""
-        container = client().containers.get(f"{self.name}-db-1")
-        code, output = execute(container, "psql", "-U", user, "-d", "stockhelper", "-XAtqc", sql)
+        """Run statements in its database over the container's own socket and return the rows as `psql -At` does."""
+        container = self.container("db")
+        root = Path(f"/proc/{container['State']['Pid']}/root")
+        try:
+            here = (root / "etc" / "hostname").read_text().strip() == container["Config"]["Hostname"]
+        except OSError:
+            here = False
+        if here:  # a tenth of the processor time of a command in the container
+            return query(root / "run" / "postgresql", user, sql)
+        command = ["psql", "-U", user, "-d", "stockhelper", "-XAtqc", sql]
+        code, output = execute(client().containers.get(container["Id"]), *command)
         assert code == 0, output
         return output.strip()
+
+
+def query(socket: Path, user: str, sql: str) -> str:
+    """Run statements by the socket in a folder; return the rows as `psql -At` does."""
+    from psycopg import pq
+
+    session = {"host": socket, "user": user, "dbname": "stockhelper", "application_name": "psql"}
+    connection = pq.PGconn.connect(" ".join(f"{key}={value}" for key, value in session.items()).encode())
+    try:
+        assert connection.status == pq.ConnStatus.OK, connection.get_error_message()
+        connection.send_query(sql.encode())
+        rows: list[str] = []
+        while (result := connection.get_result()) is not None:
+            if result.status == pq.ExecStatus.COPY_OUT:
+                while (copied := connection.get_copy_data(0))[0] > 0:
+                    rows.append(bytes(copied[1]).decode().removesuffix("\n"))
+                continue
+            assert result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK), result.get_error_message()
+            for row in range(result.ntuples):
+                values = [result.get_value(row, column) or b"" for column in range(result.nfields)]
+                rows.append(b"|".join(values).decode())
+        return "\n".join(rows).strip()
+    finally:
+        connection.finish()
 
 
 @cache
