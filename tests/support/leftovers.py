@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 import psutil
@@ -43,25 +44,25 @@ def on_engine() -> frozenset[str] | None:
     return frozenset([*containers, *networks, *volumes])
 
 
-def left_since(before: frozenset[str] | None) -> list[str]:
-    """Return what is there now that was not `before`, or runs although its run has ended.
+def left_since(before: frozenset[str] | None) -> tuple[list[str], str]:
+    """Return what is there now that was not `before`, or runs although its run has ended; and what was not looked at.
 
-    What another run of the tests has made at the same time cannot be told apart, and is not named.
+    On the engine, what another run of the tests has made at the same time cannot be told apart.
     """
     mine = os.environ[RUN_VARIABLE]
 
-    def found() -> list[str]:
+    def found() -> tuple[list[str], str]:
         processes = dict(_processes())
         names = sorted(f"process {name}" for name, run in processes.items() if run == mine)
-        if before is not None and set(processes.values()) <= {mine}:
+        if not set(processes.values()) <= {mine}:
+            return names, "not looked for what is left on the engine: another run of the tests is at work"
+        if before is not None:
             names += sorted((on_engine() or frozenset()) - before)
-        return names
+        return names, ""
 
-    try:
-        eventually(lambda: not found(), _GOING_SECONDS)
-    except AssertionError:
-        return found()
-    return []
+    with suppress(AssertionError):
+        eventually(lambda: not found()[0], _GOING_SECONDS)
+    return found()
 
 
 def _processes() -> Iterator[tuple[str, str]]:

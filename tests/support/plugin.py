@@ -24,6 +24,9 @@ from tests.support.budgets import Costs, Meter
 #: Whether property tests draw other examples in each run; see `tests/support/properties.py`.
 _SOAKING: Final = bool(os.environ.get("SOAK"))
 
+#: What a worker could not collect, in what it sends at its end.
+_NOT_COLLECTED: Final = "stockhelper_not_collected"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tier", choices=("test", "slow", "all"), default="all", help="which tests run (default: all)")
@@ -35,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(random.randrange(2**32))
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Measure(), "stockhelper-measure")
+        config.pluginmanager.register(Collecting(), "stockhelper-collecting")
     else:
         run = Run(config)
         config.pluginmanager.register(run, "stockhelper-run")
@@ -92,6 +96,21 @@ class Measure:
         self._meter.lap()
 
 
+class Collecting:
+    """In a worker: tells the controller why nothing can be collected (a name with a typo, say), which xdist loses."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            output: dict[str, object] = session.config.workeroutput  # type: ignore[attr-defined]
+            output[_NOT_COLLECTED] = [str(line) for line in error.args]
+            session.items = []
+            session.config.hook.pytest_collection_finish(session=session)
+            return True
+
+
 class Run:
     """In the process that judges the run."""
 
@@ -101,6 +120,8 @@ class Run:
         self._collected: set[str] = set()
         self._reported: set[str] = set()
         self._faults: list[str] = []
+        self._unseen = ""
+        self._not_collected: set[str] = set()
         self._before = leftovers.on_engine()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -109,6 +130,10 @@ class Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Iterable[str]) -> None:
         self._collected |= set(ids)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._not_collected |= set(getattr(node, "workeroutput", {}).get(_NOT_COLLECTED, ()))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         known: dict[str, Any] = dict(report.user_properties)
@@ -131,9 +156,13 @@ class Run:
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.shouldstop:
             lost = sorted(self._collected - self._reported)
             self._faults += [f"collected and not run: {name}" for name in lost]
-        self._faults += [f"left behind: {name}" for name in leftovers.left_since(self._before)]
+        left, self._unseen = leftovers.left_since(self._before)
+        self._faults += [f"left behind: {name}" for name in left]
         if self._faults:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._not_collected:
+            self._faults += sorted(self._not_collected)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
         if whole and session.exitstatus == pytest.ExitCode.OK and config.getoption("tier") in budgets.TIERS:
             self._costs.save(config.getoption("tier"))
@@ -143,6 +172,8 @@ class Run:
             terminalreporter.section("seconds by module")
             for line in self._costs.table():
                 terminalreporter.write_line(line)
+        if self._unseen:
+            terminalreporter.write_line(self._unseen)
         if self._faults:
             terminalreporter.section("the run as a whole failed", red=True)
             for fault in self._faults:

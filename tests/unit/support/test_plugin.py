@@ -21,6 +21,7 @@ def test_one(): pass
 @pytest.mark.slow
 def test_slow(): pass
 """
+WORKERS = ["-p", "xdist", "-n", "2", "--dist", "loadfile"]
 MARKS = "[pytest]\nmarkers =\n    slow\n    long\n"
 
 
@@ -65,12 +66,22 @@ def test_tier_decides_what_runs(tmp_path: Path, arguments: list[str], passed: li
     assert re.findall(r"::(\w+) PASSED", said) == passed
 
 
-def test_equal_ids_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [[], WORKERS], ids=["alone", "workers"])
+def test_equal_ids_are_refused(tmp_path: Path, workers: list[str]) -> None:
     twice = "def pytest_collection_modifyitems(items): items.append(items[0])"
-    code, said = pytest_run(tmp_path, conftest=twice)
+    code, said = pytest_run(tmp_path, *workers, conftest=twice)
     assert code == 4, said
     assert "these ids stand for several tests" in said
     assert "test_it.py::test_one" in said
+
+
+@pytest.mark.parametrize("workers", [[], WORKERS], ids=["alone", "workers"])
+@pytest.mark.parametrize("named", ["test_it.py::test_on", "test_at.py"], ids=["test", "file"])
+def test_name_with_a_typo_is_refused(tmp_path: Path, workers: list[str], named: str) -> None:
+    code, said = pytest_run(tmp_path, *workers, "test_it.py::test_one", named)
+    assert code == 4, said
+    assert re.search(rf"not found: .*{re.escape(named)}", said), said
+    assert "INTERNALERROR" not in said
 
 
 def test_collected_test_without_a_report_fails_the_run(tmp_path: Path) -> None:
