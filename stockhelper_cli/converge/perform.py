@@ -90,8 +90,11 @@ class Performer:
                 engine.remove_volume(name)
 
     def _remove(self, name: str, *, volumes: bool) -> None:
-        mounts = self.engine.container(name).mounts if volumes else ()
-        self.engine.remove_container(name, force=True, volumes=volumes)
+        try:
+            mounts = self.engine.container(name).mounts if volumes else ()
+            self.engine.remove_container(name, force=True, volumes=volumes)
+        except NotFound:  # a `migrate current`, which needs no lock, has ended meanwhile, and removed its own
+            return
         # A recreated container mounts its anonymous volumes by their names, and the engine keeps what it was named.
         # A volume of the project may be called as an engine calls one: that is not ours to remove here.
         declared = {volume.name for volume in self.project.volumes.values()}

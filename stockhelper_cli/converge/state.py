@@ -54,7 +54,7 @@ class ObservedState:
     def leftovers(self) -> list[Container]:
         """Return what killed commands have left behind: no one-off that works on, it may be applying a migration.
 
-        Whoever asks holds the project's lock, as `db upgrade` does while its servers run.
+        Without the project's lock they may be of a command that works: `db upgrade` holds it while its servers run.
         """
         return [
             container

@@ -53,8 +53,7 @@ def refuse_unfit_volume(project: Project, engine: Engine, state: ObservedState, 
         volume = project.volumes.get(mount.get("source", "")) if mount["type"] == "volume" else None
         if volume is None or volume.name not in state.volumes:
             continue
-        # What a killed upgrade has left behind is removed by the plan before anything is started.
-        # The plan removes leftovers before it starts anything.
+        # What killed commands have left is removed by the plan before anything is started.
         own = (*state.leftovers, *state.of_service(service.name))
         refuse_second_server(engine, volume.name, {container.id for container in own})
         image = engine.image(service.image)

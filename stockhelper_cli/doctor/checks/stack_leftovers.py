@@ -48,6 +48,7 @@ class StackLeftovers(Check):
         ended = [
             f"{container.name} ({container.status}) is left of a command that was killed; the next up removes it"
             for container in context.state.leftovers
+            if not container.alive  # else a `db upgrade` is at work
         ]
         left = [
             f"{container.name} ({container.status}) is left of a change that was broken off; the next up finishes it"

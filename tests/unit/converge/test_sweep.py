@@ -9,6 +9,7 @@ import pytest
 
 from stockhelper_cli.converge.images import inputs_digest
 from stockhelper_cli.engine.protocol import BuildOptions
+from stockhelper_cli.labels import ONEOFF, PROJECT, SERVICE, TEMPORARY
 from tests.support.fake_engine import FakeEngine
 from tests.unit.converge.world import Killed, World
 
@@ -108,3 +109,24 @@ def test_a_digest_of_inputs_is_of_content_and_not_of_time(tmp_path: Path) -> Non
         before = inputs_digest(build, ["a"])
         change()
         assert inputs_digest(build, ["a"]) != before
+
+
+def test_one_off_that_is_removed_by_its_own_command_is_no_error(tmp_path: Path) -> None:
+    """`migrate current` needs no lock: it may end, and remove its container, while an `up` is about to."""
+    world = World(tmp_path)
+    world.up()
+    engine, name = world.engine, "sweep-run-ended"
+    marks = {PROJECT: "sweep", SERVICE: "app", ONEOFF: "True", TEMPORARY: "app"}
+    engine.create_container(name, {"Image": "app", "Labels": marks})
+    engine.start(name)
+    engine.stop(name)
+
+    def first(call: str, resource: str) -> None:
+        if (call, resource) == ("remove_container", name):
+            engine.intercept = lambda call, name: None
+            engine.remove_container(name)
+
+    engine.intercept = first
+    result = world.up()
+    assert f"remove container {name}" in str(result.plan)
+    assert name not in [container.name for container in engine.containers([])]
